@@ -1,0 +1,1 @@
+"""What claimpath stands on: embedded servers, migrations, monitoring rules, the image; it knows nothing of claims."""
