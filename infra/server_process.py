@@ -1,0 +1,224 @@
+"""One server as an operating-system process: started behind a guard, found again by its pid file, ended without leftovers.
+
+Run as a script this file *is* the guard: a small process between us and the server that stops the server as soon as we are
+gone, however we went. It needs no thread or signal of ours, so it works after kill -9 and on every Unix.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import functools
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+STOP_LIMIT_S = 15.0
+"""How long a server may take to end after its stop signal, before it is killed."""
+
+KILL_LIMIT_S = 5.0
+"""How long the operating system may take to end a killed process."""
+
+_POLL_S = 0.02
+_SAME_START_TOLERANCE_S = 2.0  # the start time is derived from the wall clock, which may be stepped
+_LOG_TAIL_LINES = 15
+_PR_SET_PDEATHSIG = 1
+# Nothing else of our environment reaches a server: a stray PGDATA or JAVA_TOOL_OPTIONS must not change it, and it needs no secret.
+_ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+
+
+class ServerError(Exception):
+    """An embedded server could not be prepared, started or stopped; the message says which, why and where to look."""
+
+
+class ServerProcess:
+    """A server with its files `NAME.pid` and `NAME.log` in a directory; any process may find it there again and end it."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name = name
+        self.log = directory / f"{name}.log"
+        self._pid_file = directory / f"{name}.pid"
+        self._log_start = 0
+        self._guard: subprocess.Popen[bytes] | None = None
+
+    def launch(
+        self,
+        command: Sequence[str],
+        *,
+        stop_signal: signal.Signals,
+        user: str | None = None,
+        outlive_us: bool = False,
+        remove_after_us: Path | None = None,
+    ) -> None:
+        """Start `command` (as `user`) and return at once; unless it may outlive us, it ends when this process does.
+
+        `remove_after_us` is a directory to delete when this process died without stopping the server.
+        """
+        self._pid_file.unlink(missing_ok=True)
+        guard = [sys.executable, "-I", str(Path(__file__).resolve()), str(self._pid_file), str(int(stop_signal))]
+        guard += [user or "", "outlive" if outlive_us else "follow", str(remove_after_us or ""), *command]
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        with self.log.open("ab") as log:
+            self._log_start = log.tell()
+            self._guard = subprocess.Popen(
+                guard,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd=self.log.parent,
+                start_new_session=True,  # a Ctrl-C at the terminal is for us: we stop the servers in our own order
+            )
+
+    def wait_until(self, ready: Callable[[], bool], limit_s: float) -> None:
+        """Return when `ready()`; ServerError with the end of the server's own log when it ended or took over `limit_s`."""
+        deadline = time.monotonic() + limit_s
+        while not ready():
+            if self._guard is not None and self._guard.poll() is not None and self.find() is None:
+                raise ServerError(f"{self.name} ended while starting. {self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise ServerError(f"{self.name} was not ready after {limit_s:.0f} s. {self.log_tail()}")
+            time.sleep(_POLL_S)
+
+    def find(self) -> psutil.Process | None:
+        """The running server, or None; the start time is compared, so a pid used again by a stranger is never taken for it."""
+        try:
+            pid, started = self._pid_file.read_text().split()
+            process = psutil.Process(int(pid))
+            same = abs(process.create_time() - float(started)) < _SAME_START_TOLERANCE_S
+        except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+            return None
+        return process if same and _is_alive(process) else None
+
+    def begin_stop(self, stop_signal: signal.Signals) -> list[psutil.Process]:
+        """Send the signal and return the processes that must now end (none when it does not run)."""
+        server = self.find()
+        if server is None:
+            return []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family = [server, *server.children(recursive=True)]
+            server.send_signal(stop_signal)
+            return family
+        return []
+
+    def finish_stop(self, family: list[psutil.Process]) -> None:
+        """Wait until all of `family` ended, kill what did not within STOP_LIMIT_S, and let the guard go."""
+        if not _all_ended(family, STOP_LIMIT_S):
+            for process in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            if not _all_ended(family, KILL_LIMIT_S):
+                raise ServerError(f"{self.name} could not be ended. {self.log_tail()}")
+        if self._guard is not None:
+            self._dismiss(self._guard)
+        self._pid_file.unlink(missing_ok=True)
+
+    def stop(self, stop_signal: signal.Signals) -> None:
+        """Send the signal, wait until server and children have ended, kill them after STOP_LIMIT_S."""
+        self.finish_stop(self.begin_stop(stop_signal))
+
+    def log_since_launch(self) -> str:
+        """What the server wrote since `launch`."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode(errors="replace")
+
+    def log_tail(self) -> str:
+        """The path of the log and its last lines, for an error message."""
+        last = self.log_since_launch().splitlines()[-_LOG_TAIL_LINES:]
+        return f"The end of {self.log}:\n" + "\n".join(f"    {line}" for line in last or ["(empty)"])
+
+    def _dismiss(self, guard: subprocess.Popen[bytes]) -> None:
+        if guard.stdin is not None:
+            guard.stdin.close()
+        try:
+            guard.wait(STOP_LIMIT_S + KILL_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(guard.pid, signal.SIGKILL)
+            guard.wait(KILL_LIMIT_S)
+        self._guard = None
+
+
+@contextlib.contextmanager
+def only_one(lock_file: Path, limit_s: float, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold `lock_file` among all processes of this machine; `on_wait()` when another holds it, ServerError after `limit_s`."""
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + limit_s
+    with lock_file.open("ab") as lock:
+        waited = False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ServerError(f"another process held {lock_file} for over {limit_s:.0f} s") from None
+                if not waited:
+                    on_wait()
+                waited = True
+                time.sleep(_POLL_S)
+        yield
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """A zombie is not alive: in a container nobody may ever collect it."""
+    try:
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _all_ended(family: list[psutil.Process], limit_s: float) -> bool:
+    deadline = time.monotonic() + limit_s
+    while any(_is_alive(process) for process in family):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def _guard_main(pid_file: str, stop_signal: str, user: str, life: str, remove_after: str, *command: str) -> None:
+    follow = life == "follow"
+    end = signal.Signals(int(stop_signal))
+    server = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        # Last line of defence, for when the guard itself is killed.
+        preexec_fn=functools.partial(_end_with_guard, end) if follow and sys.platform == "linux" else None,
+        user=user or None,
+        group=pwd.getpwnam(user).pw_gid if user else None,
+        extra_groups=[] if user else None,
+    )
+    written = Path(pid_file + ".new")
+    written.write_text(f"{server.pid} {psutil.Process(server.pid).create_time()}")
+    written.replace(pid_file)
+    if follow:
+        threading.Thread(target=_end_with_parent, args=(server, end, remove_after), daemon=True).start()
+        server.wait()
+
+
+def _end_with_guard(end: signal.Signals) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(end))
+
+
+def _end_with_parent(server: subprocess.Popen[bytes], end: signal.Signals, remove_after: str) -> None:
+    os.read(0, 1)  # nothing is ever written: it ends when our parent, the one process with the other end of the pipe, is gone
+    server.send_signal(end)
+    try:
+        server.wait(STOP_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        server.kill()
+    if remove_after:
+        shutil.rmtree(remove_after, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    _guard_main(*sys.argv[1:])
