@@ -61,7 +61,7 @@ $(READY): pyproject.toml infra/requirements-dev.txt
 	    echo "Making .venv with $$python ..." >&2; \
 	    "$$python" -m venv --clear .venv >&2 || exit 1; \
 	fi
-	@echo "Installing the pinned packages, about 250 MB the first time ..." >&2
+	@echo "Installing the pinned packages, about 100 MB the first time ..." >&2
 	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r infra/requirements-dev.txt >&2
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-build-isolation --no-deps -e . >&2
 	@touch $@
