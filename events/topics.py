@@ -6,7 +6,7 @@ SESSION_RECORDED: Final = "session.recorded.v1"
 CLAIM_SUBMITTED: Final = "claim.submitted.v1"
 PAYER_RESPONSE: Final = "payer.response.v1"
 
-# A claim's three topics are read by one tracker only where equal keys fall on equal partitions, hence one count for all.
+# A claim's three topics are read by one tracker only where equal keys fall on equal partitions, hence one count.
 TYPE_OF_TOPIC: Final = {
     "session-recorded": SESSION_RECORDED,
     "claim-submitted": CLAIM_SUBMITTED,
