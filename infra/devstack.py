@@ -9,10 +9,9 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from infra import embedded_kafka, embedded_postgres
@@ -22,8 +21,8 @@ START_LIMIT_S = 90.0
 """How long a server may take to be ready; a small machine that is busy with other things needs some of it."""
 
 _LOCK_LIMIT_S = 2 * START_LIMIT_S
-# Below the ranges from which Linux and macOS take the ports of outgoing connections: a client that retries while its server is
-# down could otherwise be given the server's own port, connect to itself and keep the server from coming back.
+# Below the ports that Linux and macOS give to outgoing connections: a client that retries while its server is down
+# could otherwise be given the server's own port, connect to itself and keep the server from coming back.
 _PORTS = range(20_000, 30_000)
 
 
@@ -52,15 +51,15 @@ def _silent(_line: str) -> None:
 
 
 def prepare(report: Callable[[str], None] = _silent) -> list[Path]:
-    """Download what the servers need, once per user, and check it; `report` gets a line for each step that takes time."""
+    """Download what the servers need, once per user, and check it; `report` gets a line for each slow step."""
     return embedded_kafka.fetch_jars(report)
 
 
 class Stack:
-    """Kafka and PostgreSQL with their data in one directory: the caller's, which is kept, or a temporary one, which is not.
+    """Kafka and PostgreSQL with their data in one directory: the caller's, which is kept, or a temporary one.
 
-    The servers end with this process, even when it is killed, unless `outlive_us`: then they run until some process calls
-    `stop` on a Stack of the same directory.
+    The servers end with this process, even when it is killed, unless `outlive_us`: then they run until some process
+    calls `stop` on a Stack of the same directory.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class Stack:
         self.start()
         return self
 
-    def __exit__(self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
@@ -104,16 +103,15 @@ class Stack:
         return f"postgresql://{user}:{known.postgres_password}@127.0.0.1:{known.postgres_port}/{database}"
 
     def start(self) -> None:
-        """Start what does not run and return when both answer; ServerError, with nothing left running, when one does not."""
+        """Start what does not run and return when both answer; when one does not, end both and raise ServerError."""
         self.directory.mkdir(parents=True, exist_ok=True)
         with self._alone():
             if not self._outlive_us and (self._kafka.find() or self._postgres.find()):
                 raise ServerError(f"the servers of {self.directory} are already running: stop them first")
-            try:
+            with ExitStack() as on_failure:
+                on_failure.callback(self._stop)
                 self._start()
-            except BaseException:
-                self._stop()
-                raise
+                on_failure.pop_all()
 
     def stop(self) -> None:
         """End both servers, by force if need be, whoever started them; a temporary directory is removed."""
@@ -181,7 +179,12 @@ class Stack:
         known = self._addresses()
         jars = self._jars or prepare(self._report)
         command = embedded_kafka.command(
-            jars, self.directory, known.kafka_port, known.controller_port, self._kafka_heap, self._quick_jit
+            jars,
+            self.directory,
+            known.kafka_port,
+            known.controller_port,
+            heap=self._kafka_heap,
+            quick_jit=self._quick_jit,
         )
         self._kafka.launch(
             command, stop_signal=signal.SIGTERM, outlive_us=self._outlive_us, remove_after_us=self._remove_after_us

