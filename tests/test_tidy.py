@@ -27,14 +27,23 @@ FLOORS = (
     ("services.lifecycle",),
     ("services.cells",),
     ("services.claim",),
-    ("services.settings", "services.logs"),
+    ("services.settings", "services.logs", "services.naive"),  # naive: a second opinion knows nothing of the first
     ("events.samples",),
+    ("events.clinics",),
+    ("events.payers", "events.json_schema"),
     ("events.codec",),
     ("events.contracts", "events.topics"),
 )
 
 # The rules of a claim: no clock, no I/O, no SQL, so that a claim is a function of its events and of nothing else.
-PURE = ("services.claim", "services.cells", "services.lifecycle", "services.timing", "services.rollups")
+PURE = (
+    "services.claim",
+    "services.cells",
+    "services.lifecycle",
+    "services.timing",
+    "services.rollups",
+    "services.naive",
+)
 PURE_LIBRARIES = {"msgspec"}
 OUTSIDE_WORLD = {
     *("asyncio", "concurrent", "io", "logging", "os", "pathlib", "random", "secrets", "signal", "socket", "sqlite3"),
