@@ -204,7 +204,11 @@ class Stack:
         self._kafka.wait_until(lambda: embedded_kafka.READY in self._kafka.log_since_launch(), START_LIMIT_S)
 
     def _await_postgres(self) -> None:
-        self._postgres.wait_until(lambda: embedded_postgres.is_ready(self.directory), START_LIMIT_S)
+        def is_ready() -> bool:
+            pid = _pid(self._postgres)
+            return pid is not None and embedded_postgres.is_ready(self.directory, pid)
+
+        self._postgres.wait_until(is_ready, START_LIMIT_S)
 
     @property
     def _remove_after_us(self) -> Path | None:

@@ -130,6 +130,9 @@ share.coordinator.state.topic.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+# A node that was killed may not come back before its last session is over: 9 s by default.
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=1000
 # Records may carry business times of last year: nothing is deleted for its age.
 log.retention.ms=-1
 # The default buffer takes 128 MB of heap, to compact one small topic.

@@ -71,13 +71,13 @@ def command(directory: Path, port: int, shared_buffers: str) -> list[str]:
     return [str(_binaries() / "postgres"), "-D", str(directory / "postgres"), *options]
 
 
-def is_ready(directory: Path) -> bool:
-    """Whether the server says in its own pid file that it accepts connections."""
+def is_ready(directory: Path, pid: int) -> bool:
+    """Whether the server with this pid says in its own pid file, which survives a crash, that it takes connections."""
     try:
         lines = (directory / "postgres" / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
         return False
-    return len(lines) > _STATUS_LINE and lines[_STATUS_LINE].strip() == "ready"
+    return len(lines) > _STATUS_LINE and lines[0] == str(pid) and lines[_STATUS_LINE].strip() == "ready"
 
 
 # The built-in C.UTF-8 collation is the same on every system and release; libc's is not.

@@ -31,6 +31,7 @@ _POLL_S = 0.02
 _SAME_START_TOLERANCE_S = 2.0  # the start time is derived from the wall clock, which may be stepped
 _LOG_TAIL_LINES = 15
 _PR_SET_PDEATHSIG = 1
+_DISMISSED = b"."
 # All of our environment that a server gets: no stray PGDATA or JAVA_TOOL_OPTIONS may change it, no secret reach it.
 _ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
@@ -143,7 +144,9 @@ class ServerProcess:
 
     def _dismiss(self, guard: subprocess.Popen[bytes]) -> None:
         if guard.stdin is not None:
-            guard.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # most often it has gone with its server
+                guard.stdin.write(_DISMISSED)
+                guard.stdin.close()
         try:
             guard.wait(STOP_LIMIT_S + KILL_LIMIT_S)
         except subprocess.TimeoutExpired:
@@ -206,8 +209,11 @@ def _guard_main(pid_file: str, stop_signal: str, user: str, life: str, remove_af
     written.write_text(f"{server.pid} {psutil.Process(server.pid).create_time()}")
     written.replace(pid_file)
     if follow:
-        threading.Thread(target=_end_with_parent, args=(server, end, remove_after), daemon=True).start()
+        orphaned = threading.Event()
+        threading.Thread(target=_end_with_parent, args=(server, end, orphaned), daemon=True).start()
         server.wait()
+        if orphaned.is_set() and remove_after:
+            shutil.rmtree(remove_after, ignore_errors=True)
 
 
 def _end_with_guard(end: signal.Signals) -> None:
@@ -215,16 +221,15 @@ def _end_with_guard(end: signal.Signals) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(end))
 
 
-def _end_with_parent(server: subprocess.Popen[bytes], end: signal.Signals, remove_after: str) -> None:
-    # Nobody ever writes: this returns when our parent, which alone has the other end of the pipe, is gone.
-    os.read(0, 1)
-    server.send_signal(end)
+def _end_with_parent(server: subprocess.Popen[bytes], end: signal.Signals, orphaned: threading.Event) -> None:
+    # Our parent alone has the other end of the pipe: when it is gone, and only then, there is nothing to read.
+    if os.read(sys.stdin.fileno(), 1) != _DISMISSED:
+        orphaned.set()
+    server.send_signal(end)  # when dismissed too: we may have been told to stop before we had said what was started
     try:
         server.wait(STOP_LIMIT_S)
     except subprocess.TimeoutExpired:
         server.kill()
-    if remove_after:
-        shutil.rmtree(remove_after, ignore_errors=True)
 
 
 if __name__ == "__main__":
