@@ -83,10 +83,10 @@ class Record(Struct, frozen=True):
 
 
 class Decoded(Struct, frozen=True):
-    """An event, and its CloudEvent as text for the event log."""
+    """An event, and its CloudEvent as JSON for the event log."""
 
     event: Event
-    body: str
+    body: bytes
 
 
 class _RefusedError(Exception):
@@ -101,17 +101,17 @@ def decode(record: Record) -> Decoded | Refusal:
     """Return the event that the record carries, or why it carries none; raises nothing."""
     try:
         value = _structured(record)
-        text = _checked_text(value)
+        _check_text(value)
         event = _event(value)
         _check_place(record, event)
     except _RefusedError as refused:
         return refused.refusal
-    return Decoded(event, text)
+    return Decoded(event, value)
 
 
-def read(body: str, recorded_at_us: int) -> Event:
+def read(body: str | bytes, recorded_at_us: int) -> Event:
     """Return the event of a stored body (one that ``decode`` once passed)."""
-    return _event(body.encode(), recorded_at_us)
+    return _event(body, recorded_at_us)
 
 
 def identity(source: str, event_id: str) -> bytes:
@@ -119,7 +119,7 @@ def identity(source: str, event_id: str) -> bytes:
     return blake2b(f"{source}\0{event_id}".encode(), digest_size=16).digest()
 
 
-def content(body: str) -> bytes:
+def content(body: str | bytes) -> bytes:
     """Return what must be equal for two events of one identity to be the same event.
 
     Type, time as an instant, and data with keys sorted, absent = null = empty list, money normalised.
@@ -206,19 +206,18 @@ def _structured(record: Record) -> bytes:
     return _encode_any({**attributes, "data": msgspec.Raw(value)})
 
 
-def _checked_text(value: bytes) -> str:
+def _check_text(value: bytes) -> None:
     """Refuse what the JSON grammar allows and a ledger cannot: NUL, lone surrogates, depth, duplicate keys."""
     try:
         text = value.decode()
     except UnicodeDecodeError:
         _refuse("bad_text", "$", "UTF-8")
-    if "\\u0000" in text and _holds_nul(_parse(value)):
+    if b"\\u0000" in value and _holds_nul(_parse(value)):
         _refuse("bad_text", "$", "no NUL character")
     parsed = _parse(value)
     # Equal bytes prove that no key came twice; only where spelling differs (escapes, numbers) does the slow proof run.
     if msgspec.json.format(value, indent=-1) != _encode_any(parsed):
         json.loads(text, object_pairs_hook=_unique)
-    return text
 
 
 def _parse(value: bytes) -> Any:  # noqa: ANN401  (any JSON)
@@ -268,7 +267,7 @@ def _holds_nul(node: object) -> bool:
     return isinstance(node, list) and any(_holds_nul(part) for part in node)
 
 
-def _event(value: bytes, recorded_at_us: int = 0) -> Event:
+def _event(value: str | bytes, recorded_at_us: int = 0) -> Event:
     try:
         envelope = _ENVELOPE.decode(value)
     except msgspec.ValidationError as error:

@@ -1,0 +1,372 @@
+"""The write SQL: one transaction takes runs of records into event log, claims, rollups, dead letters and positions."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from io import BytesIO
+from typing import Final, Literal, NamedTuple
+
+import asyncpg
+import msgspec
+from msgspec import Struct, field
+from msgspec.structs import force_setattr
+
+from events import codec
+from events.contracts import Event
+from services import lifecycle, pgcopy, positions
+from services.claim import Change, Claim, State, key
+from services.positions import Counts, GapKind, Item, Place, Reason, Refused, Run
+from services.rollups import Rollup, rollup
+from services.timing import is_open
+
+Phase = Literal["lock", "lookup", "fold", "write", "commit"]
+
+# For every connection that writes. The planner knows nothing of a temporary table's size: its guesses cost seconds.
+CONNECTION_SETTINGS: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+
+
+class Written(Struct):
+    """What one transaction did, for the metrics."""
+
+    counts: dict[Place, Counts] = {}
+    refusals: Counter[tuple[str, Reason]] = field(default_factory=Counter)
+    transitions: Counter[tuple[State | None, State]] = field(default_factory=Counter)
+    gaps: Counter[GapKind] = field(default_factory=Counter)
+    corrections: int = 0
+    """Claims whose past was rewritten by a late event."""
+
+
+Letter = tuple[Place, Item, Refused]
+CONFLICT: Final = Refused("conflict", "$", "an event of this claim, source and id was accepted with other content")
+
+
+class _Entry(NamedTuple):
+    """An event on its way into its claim."""
+
+    place: Place
+    item: Item
+    event: Event
+    body: bytes
+    identity: bytes
+
+
+class _Row(NamedTuple):
+    """A claim as it was locked."""
+
+    version: int
+    packed: str
+
+
+class _Move(Struct):
+    """A claim and the new events that move it on."""
+
+    claim_id: str
+    version: int
+    """Of its row; 0 where it has none yet."""
+    events: list[Event]
+    """In fold order."""
+    before: Rollup
+    """What the claim added to the rollups."""
+    past: list[Change]
+    """Its history before."""
+    claim: Claim
+    folds: bool = False
+    """Whether all of the claim's events must be folded, since the new ones cannot just be added."""
+
+
+class ClaimMovedError(Exception):
+    """A locked claim has another version than when it was read; it cannot be, and is worth starting over."""
+
+
+_encode_claim: Final = msgspec.json.Encoder(enc_hook=int).encode
+_decode_claim: Final = msgspec.json.Decoder(Claim).decode
+
+
+def pack(claim: Claim) -> bytes:
+    """Return the claim as the JSON that ``claim.packed`` holds."""
+    return _encode_claim(claim)
+
+
+def unpack(packed: str | bytes) -> Claim:
+    """Return the claim that ``claim.packed`` holds."""
+    return _decode_claim(packed)
+
+
+async def prepare(connection: asyncpg.Connection) -> None:
+    """Make the temporary table that changed claims pass through; once for each connection."""
+    await connection.execute(
+        """
+        CREATE TEMPORARY TABLE IF NOT EXISTS changed (
+            claim_id text COLLATE "C", version integer, state text, payer text, open boolean,
+            since timestamptz, waiting_since timestamptz, packed text
+        ) ON COMMIT DELETE ROWS
+        """
+    )
+
+
+async def write(
+    connection: asyncpg.Connection,
+    cluster_id: str,
+    runs: Sequence[Run],
+    phase: Callable[[Phase], AbstractContextManager[object]],
+) -> Written:
+    """Take the runs in one transaction; what lies below a partition's position was done before and is left out.
+
+    Raises BehindError where a run begins beyond the position, and whatever PostgreSQL says; then nothing is written.
+    """
+    written = Written()
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        with phase("lock"):
+            runs = await positions.lock(connection, cluster_id, runs)
+            letters, entries = _sort_out(runs)
+            rows = await _lock_claims(connection, sorted({entry.event.claim_id for entry in entries}))
+        with phase("lookup"):
+            accepted, recorded_at_us = await _accept(connection, entries, rows, letters)
+        with phase("fold"):
+            moves = _step(accepted, rows)
+        with phase("lookup"):
+            logged = await _logged(connection, [move.claim_id for move in moves if move.folds and move.version])
+        with phase("fold"):
+            difference = _settle(moves, logged, written)
+        with phase("write"):
+            await _write_events(connection, accepted, recorded_at_us)
+            await _write_claims(connection, moves)
+            await positions.write_dead_letters(connection, cluster_id, letters)
+            await positions.write_gaps(connection, cluster_id, runs)
+            # Rollup rows are shared by all trackers: taken last and in order, they are held briefly, never crosswise.
+            await _write_rollup(connection, difference)
+            await _advance(connection, cluster_id, runs, accepted, letters, written)
+    except BaseException:
+        if not connection.is_closed():
+            await transaction.rollback()
+        raise
+    with phase("commit"):
+        await transaction.commit()
+    return written
+
+
+def _sort_out(runs: Iterable[Run]) -> tuple[list[Letter], list[_Entry]]:
+    letters: list[Letter] = []
+    entries: list[_Entry] = []
+    for run in runs:
+        for item in run.items:
+            outcome = item.outcome
+            if isinstance(outcome, Refused):
+                letters.append((run.place, item, outcome))
+            else:
+                event = outcome.event
+                identity = codec.identity(event.source, event.id)
+                entries.append(_Entry(run.place, item, event, outcome.body, identity))
+    return letters, entries
+
+
+async def _lock_claims(connection: asyncpg.Connection, claim_ids: list[str]) -> dict[str, _Row]:
+    """Lock the claims that exist, in order; a missing one is made at the end, and of two makers one starts over."""
+    found = await connection.fetch(
+        "SELECT claim_id, version, packed FROM claim WHERE claim_id = ANY($1::text[]) ORDER BY claim_id FOR UPDATE",
+        claim_ids,
+    )
+    return {claim_id: _Row(version, packed) for claim_id, version, packed in found}
+
+
+async def _accept(
+    connection: asyncpg.Connection, entries: Sequence[_Entry], rows: dict[str, _Row], letters: list[Letter]
+) -> tuple[list[_Entry], int]:
+    """Keep the events whose identity is new; a known one is a duplicate, or a conflict where its content differs.
+
+    Also returns when they count as recorded, in microseconds, whole milliseconds: after the claims were locked, so that
+    a claim's events are recorded in the order in which they were taken.
+    """
+    # A claim without a row has no events yet.
+    asked = [entry for entry in entries if entry.event.claim_id in rows]
+    found = await connection.fetch(
+        """
+        SELECT claim_id, identity, body FROM unnest($1::text[], $2::bytea[]) AS asked (claim_id, identity)
+        JOIN event USING (claim_id, identity)
+        """,
+        [entry.event.claim_id for entry in asked],
+        [entry.identity for entry in asked],
+    )
+    known: dict[tuple[str, bytes], bytes] = {(claim_id, identity): body.encode() for claim_id, identity, body in found}
+    now_us: int = await connection.fetchval("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint * 1000")
+    accepted = []
+    for entry in entries:
+        name = (entry.event.claim_id, entry.identity)
+        body = known.get(name)
+        if body is None:
+            known[name] = entry.body
+            force_setattr(entry.event, "recorded_at_us", now_us)
+            accepted.append(entry)
+        elif body != entry.body and codec.content(body) != codec.content(entry.body):
+            letters.append((entry.place, entry.item, CONFLICT))
+    return accepted, now_us
+
+
+def _step(accepted: Iterable[_Entry], rows: dict[str, _Row]) -> list[_Move]:
+    """Gather each claim's new events, in claim order, and step through them where that is enough."""
+    events: defaultdict[str, list[Event]] = defaultdict(list)
+    for entry in accepted:
+        events[entry.event.claim_id].append(entry.event)
+    moves = []
+    for claim_id in sorted(events):
+        row = rows.get(claim_id)
+        claim = unpack(row.packed) if row else Claim()
+        move = _Move(
+            claim_id=claim_id,
+            version=row.version if row else 0,
+            events=sorted(events[claim_id], key=key),
+            before=rollup(claim),
+            past=list(claim.history),
+            claim=claim,
+        )
+        move.folds = not _step_all(claim, move.events)
+        moves.append(move)
+    return moves
+
+
+def _step_all(claim: Claim, events: Iterable[Event]) -> bool:
+    for event in events:
+        if not lifecycle.can_step(claim, event):
+            return False
+        lifecycle.step(claim, event)
+    return True
+
+
+async def _logged(connection: asyncpg.Connection, claim_ids: list[str]) -> dict[str, list[Event]]:
+    """Read the events of the claims that must be folded."""
+    logged: defaultdict[str, list[Event]] = defaultdict(list)
+    if claim_ids:
+        rows = await connection.fetch(
+            """
+            SELECT claim_id, body, (extract(epoch FROM recorded_at) * 1000000)::bigint
+            FROM event WHERE claim_id = ANY($1::text[])
+            """,
+            claim_ids,
+        )
+        for claim_id, body, recorded_at_us in rows:
+            logged[claim_id].append(codec.read(body, recorded_at_us))
+    return logged
+
+
+def _settle(moves: Iterable[_Move], logged: dict[str, list[Event]], written: Written) -> Rollup:
+    """Fold what could not step; return by how much the rollups change."""
+    difference: Rollup = {}
+    for move in moves:
+        if move.folds:
+            move.claim = lifecycle.fold([*logged.get(move.claim_id, ()), *move.events])
+            # A history that does not begin with the one before tells another past.
+            if move.claim.history[: len(move.past)] != move.past:
+                written.corrections += 1
+        for change in move.claim.history[len(move.past) :]:
+            written.transitions[change.state_before, change.state] += 1
+        _add(difference, move.before, -1)
+        _add(difference, rollup(move.claim), 1)
+    return {row: change for row, change in difference.items() if change != (0, 0)}
+
+
+def _add(difference: Rollup, rows: Rollup, sign: int) -> None:
+    for row, (n, total) in rows.items():
+        have = difference.get(row, (0, 0))
+        difference[row] = (have[0] + sign * n, have[1] + sign * total)
+
+
+async def _write_events(connection: asyncpg.Connection, accepted: Sequence[_Entry], recorded_at_us: int) -> None:
+    if not accepted:
+        return
+    head = pgcopy.columns(8)
+    recorded = pgcopy.timestamptz(recorded_at_us)
+    rows = [
+        b"".join(
+            (
+                head,
+                pgcopy.text(entry.event.claim_id),
+                pgcopy.raw(entry.identity),
+                pgcopy.text(entry.event.kind),
+                pgcopy.timestamptz(entry.event.time_us),
+                recorded,
+                pgcopy.integer(entry.place.partition),
+                pgcopy.bigint(entry.item.offset),
+                pgcopy.raw(entry.body),
+            )
+        )
+        for entry in accepted
+    ]
+    await _copy(connection, "event", rows)
+
+
+async def _write_claims(connection: asyncpg.Connection, moves: Sequence[_Move]) -> None:
+    """Insert the new claims and update the others; the version sees to it that nobody else moved them meanwhile."""
+    new = [_claim_row(move) for move in moves if not move.version]
+    if new:
+        await _copy(connection, "claim", new)
+    changed = [_claim_row(move) for move in moves if move.version]
+    if changed:
+        await _copy(connection, "changed", changed)
+        status = await connection.execute(
+            """
+            UPDATE claim SET version = changed.version, state = changed.state, payer = changed.payer,
+                   open = changed.open, since = changed.since, waiting_since = changed.waiting_since, packed = changed.packed
+            FROM changed WHERE claim.claim_id = changed.claim_id AND claim.version = changed.version - 1
+            """
+        )
+        if status != f"UPDATE {len(changed)}":
+            raise ClaimMovedError
+
+
+def _claim_row(move: _Move) -> bytes:
+    claim = move.claim
+    return b"".join(
+        (
+            pgcopy.columns(8),
+            pgcopy.text(move.claim_id),
+            pgcopy.integer(move.version + 1),
+            pgcopy.text(claim.state),
+            pgcopy.text(claim.payer),
+            pgcopy.TRUE if is_open(claim) else pgcopy.FALSE,
+            pgcopy.timestamptz(claim.history[-1].at_us if claim.history else None),
+            pgcopy.timestamptz(min((wait.recorded_at_us for wait in claim.waiting), default=None)),
+            pgcopy.raw(pack(claim)),
+        )
+    )
+
+
+async def _copy(connection: asyncpg.Connection, table: str, rows: Iterable[bytes]) -> None:
+    await connection.copy_to_table(table, source=BytesIO(pgcopy.table(rows)), format="binary")
+
+
+async def _write_rollup(connection: asyncpg.Connection, difference: Rollup) -> None:
+    if not difference:
+        return
+    rows = sorted((*row, *change) for row, change in difference.items())
+    await connection.execute(
+        """
+        INSERT INTO rollup (name, payer, label, day, bucket, n, total)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::smallint[], $6::bigint[], $7::bigint[])
+        ON CONFLICT ON CONSTRAINT rollup_is_one_row
+        DO UPDATE SET n = rollup.n + excluded.n, total = rollup.total + excluded.total
+        """,
+        *zip(*rows, strict=True),
+    )
+
+
+async def _advance(
+    connection: asyncpg.Connection,
+    cluster_id: str,
+    runs: Iterable[Run],
+    accepted: Iterable[_Entry],
+    letters: Iterable[Letter],
+    written: Written,
+) -> None:
+    stored = Counter(entry.place for entry in accepted)
+    dead = Counter(place for place, _, _ in letters)
+    outcomes = [(run, positions.counts(run, stored, dead)) for run in runs]
+    if outcomes:
+        await positions.advance(connection, cluster_id, outcomes)
+    for run, count in outcomes:
+        written.counts[run.place] = count
+        for gap in run.gaps:
+            written.gaps[gap.kind] += gap.offsets
+    for place, _, refused in letters:
+        written.refusals[place.topic, refused.reason] += 1
