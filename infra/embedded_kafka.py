@@ -73,9 +73,13 @@ def command(
         return ["/bin/sh", "-c", f"exec {run}"]
     # Half a format (the last start was interrupted) is no format; the mark is made only when it is whole.
     shutil.rmtree(data, ignore_errors=True)
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # Never a first letter "-", which the format command would take for an option.
+    cluster = base64.urlsafe_b64encode(bytes([0, *uuid.uuid4().bytes[1:]])).decode().rstrip("=")
     format_it = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties), "--standalone"]
-    return ["/bin/sh", "-c", f"{shlex.join([*java, *format_it])} && : > {shlex.quote(str(formatted))} && exec {run}"]
+    mark = f": > {shlex.quote(str(formatted))}"
+    make = f"{shlex.join([*java, *format_it])} && {mark}"
+    # With a trap of its own the shell waits for the formatting Java before it obeys a stop, instead of orphaning it.
+    return ["/bin/sh", "-c", f"trap 'exit 1' TERM; {make} && trap - TERM && exec {run}"]
 
 
 def _read_pins() -> dict[str, str]:
