@@ -8,11 +8,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from infra.devstack import Stack
+from services.database import migrate
+from services.settings import Settings
 
 SETTINGS = "CLAIMPATH_"
 NOT_A_SETTING = "CLAIMPATH_CACHE"  # where downloads are kept, for tests as for everything else
@@ -63,6 +66,7 @@ async def template_database(stack: Stack) -> str:
     """The name of a database with the schema and nothing in it, of which every test gets a copy."""
     name = "template_of_tests"
     await run_as_owner(stack, f"CREATE DATABASE {name}")
+    await migrate(Settings(kafka=stack.kafka, database_url=SecretStr(address_of(stack, name))))
     return name
 
 
@@ -73,6 +77,12 @@ async def database_url(stack: Stack, template_database: str) -> AsyncIterator[st
     await run_as_owner(stack, f"CREATE DATABASE {name} TEMPLATE {template_database}")
     yield address_of(stack, name)
     await run_as_owner(stack, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def settings(kafka: str, database_url: str, topic_prefix: str) -> Settings:
+    """What a process of this test is told: its own database and topics, and nothing of the environment."""
+    return Settings(kafka=kafka, database_url=SecretStr(database_url), topic_prefix=topic_prefix, partitions=3)
 
 
 @pytest.fixture

