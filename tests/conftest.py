@@ -89,9 +89,9 @@ def settings(kafka: str, database_url: str, topic_prefix: str) -> Settings:
 async def kafka_admin(kafka: str) -> AsyncIterator[AIOKafkaAdminClient]:
     """A client that makes, describes and deletes topics."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()  # type: ignore[no-untyped-call]
+    await admin.start()
     yield admin
-    await admin.close()  # type: ignore[no-untyped-call]
+    await admin.close()
 
 
 @pytest.fixture

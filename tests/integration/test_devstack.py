@@ -147,17 +147,17 @@ def test_a_tampered_jar_is_refused(stack: Stack, tmp_path: Path, monkeypatch: py
 async def write(stack: Stack) -> None:
     """One record and one row."""
     admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka)
-    await admin.start()  # type: ignore[no-untyped-call]
-    await admin.create_topics([NewTopic(TOPIC, 1, 1)])  # type: ignore[no-untyped-call]
-    await admin.close()  # type: ignore[no-untyped-call]
-    async with AIOKafkaProducer(bootstrap_servers=stack.kafka) as producer:  # type: ignore[no-untyped-call]
+    await admin.start()
+    await admin.create_topics([NewTopic(TOPIC, 1, 1)])
+    await admin.close()
+    async with AIOKafkaProducer(bootstrap_servers=stack.kafka) as producer:
         await producer.send_and_wait(TOPIC, b"to Kafka")
     await sql(stack, "CREATE TABLE kept AS SELECT 'to PostgreSQL' AS what")
 
 
 async def read(stack: Stack) -> tuple[bytes | None, str]:
     """What `write` wrote."""
-    async with AIOKafkaConsumer(bootstrap_servers=stack.kafka) as consumer:  # type: ignore[no-untyped-call]
+    async with AIOKafkaConsumer(bootstrap_servers=stack.kafka) as consumer:
         consumer.assign([TopicPartition(TOPIC, 0)])
         await consumer.seek_to_beginning()
         record = await consumer.getone()
