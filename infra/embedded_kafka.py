@@ -54,7 +54,7 @@ def command(
 ) -> list[str]:
     """Write the node's configuration under `directory`; the command that formats its storage if need be and runs it.
 
-    `heap` as Java writes it (512m). `quick_jit` halves the time to start and costs speed later.
+    `heap` as Java writes it (512m). `quick_jit` halves the CPU time of a start and costs speed later.
     """
     data, formatted, properties = directory / "kafka", directory / "kafka.formatted", directory / "kafka.properties"
     temporary = directory / "kafka-tmp"
