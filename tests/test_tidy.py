@@ -19,10 +19,11 @@ FLOORS = (
     ("services.cli",),
     ("services.demo",),
     ("services.tracker", "services.api", "services.doctor"),
-    ("services.verify", "services.rebuild", "services.publish", "services.dead_letters"),
+    ("services.verify", "services.rebuild", "services.publish", "services.dead_letters", "services.show"),
     ("services.metrics",),
-    ("services.store", "services.queries", "services.kafka"),
-    ("services.rollups",),
+    ("services.queries",),
+    ("services.store", "services.kafka"),
+    ("services.rollups", "services.view"),
     ("services.timing",),
     ("services.lifecycle",),
     ("services.cells",),
@@ -44,6 +45,7 @@ PURE = (
     "services.lifecycle",
     "services.timing",
     "services.rollups",
+    "services.view",
     "services.naive",
 )
 PURE_LIBRARIES = {"msgspec"}

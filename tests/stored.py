@@ -1,0 +1,70 @@
+"""Events into a test's database through the real store, without Kafka: what a tracker writes for a batch."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from events import codec
+from events.contracts import ClaimSubmitted, Event, SessionRecorded
+from services import database, positions, store
+from services.positions import Gap, Item, Place, Refused, Run
+from services.settings import Settings
+from tests.stories import body
+
+CLUSTER = "cluster-of-the-test"
+
+
+def record(event: Event) -> codec.Record:
+    """Return the event as a publisher's record."""
+    topics = {SessionRecorded: "session-recorded", ClaimSubmitted: "claim-submitted"}
+    topic = topics.get(type(event.data), "payer-response")
+    return codec.Record(topic, event.claim_id.encode(), body(event).encode())
+
+
+async def store_events(settings: Settings, events: Iterable[Event]) -> store.Written:
+    """Store the events as one batch."""
+    return await store_records(settings, [record(event) for event in events])
+
+
+async def store_records(
+    settings: Settings, records: Iterable[codec.Record], gaps: dict[str, int] | None = None
+) -> store.Written:
+    """Store the records as one batch; ``gaps`` says how many offsets are lost at the end of a topic's run."""
+    lost = gaps or {}
+    by_topic: defaultdict[str, list[codec.Record]] = defaultdict(list, {topic: [] for topic in lost})
+    for each in records:
+        by_topic[each.topic].append(each)
+    engine = database.engine(settings, application="test", role="claimpath_tracker")
+    try:
+        async with engine.connect() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert isinstance(driver, asyncpg.Connection)
+            await store.prepare(driver)
+            log = {(topic, 0): (0, 1_000_000_000) for topic in by_topic}
+            begins = await positions.open_positions(driver, CLUSTER, log)
+            runs = [_run(place, begin, by_topic[place.topic], lost) for place, begin in begins.items()]
+            return await store.write(driver, CLUSTER, runs, _untimed)
+    finally:
+        await engine.dispose()
+
+
+def _run(place: Place, begin: int, records: list[codec.Record], lost: dict[str, int]) -> Run:
+    items = [_item(offset, each) for offset, each in enumerate(records, begin)]
+    end = begin + len(items)
+    missing = lost.get(place.topic, 0)
+    gaps = [Gap(end, end + missing - 1, "lost")] if missing else []
+    return Run(place, begin, end + missing, items, gaps)
+
+
+def _item(offset: int, received: codec.Record) -> Item:
+    outcome = codec.decode(received)
+    if isinstance(outcome, codec.Refusal):
+        return Item(offset, -1, received, Refused(outcome.reason, outcome.path, outcome.rule))
+    return Item(offset, -1, received, outcome)
+
+
+@contextmanager
+def _untimed(_phase: str) -> Iterator[None]:
+    yield
