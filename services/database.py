@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, make_url, text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from services.settings import Settings
 
@@ -75,6 +76,13 @@ def engine(
     )
 
 
+async def driver(connection: AsyncConnection) -> asyncpg.Connection:
+    """Return asyncpg's own connection below SQLAlchemy's: for COPY, and where each microsecond of a batch counts."""
+    found = (await connection.get_raw_connection()).driver_connection
+    assert isinstance(found, asyncpg.Connection)
+    return found
+
+
 async def migrate(settings: Settings) -> tuple[str | None, str]:
     """Bring the schema to this release in one transaction; return the revisions before and after.
 
@@ -99,6 +107,16 @@ async def schema_revision(database: AsyncEngine) -> str | None:
         return await connection.run_sync(_revision)
 
 
+class SchemaMissing(Exception):
+    """The database has not the schema of this release: run `claimpath migrate`."""
+
+
+async def require_schema(database: AsyncEngine) -> None:
+    """Raise SchemaMissing unless the database has this release's schema."""
+    if await schema_revision(database) != head_revision():
+        raise SchemaMissing
+
+
 def head_revision() -> str:
     """Return the revision of the schema that this release works with."""
     head = ScriptDirectory.from_config(_CONFIG).get_current_head()
@@ -108,11 +126,21 @@ def head_revision() -> str:
 
 def describe_error(error: BaseException) -> str:
     """Name an error by class, SQLSTATE and constraint: its message and its detail may quote a row."""
-    told = error
-    while (inner := getattr(told, "orig", None) or told.__cause__) is not None:
-        told = inner
-    facts = (getattr(told, name, None) for name in ("sqlstate", "constraint_name"))
+    told = _innermost(error)
+    facts = (sqlstate(error), getattr(told, "constraint_name", None))
     return " ".join([type(told).__name__, *(str(fact) for fact in facts if fact)])
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """Return PostgreSQL's code for what went wrong; None where it is no error of the server's."""
+    return getattr(_innermost(error), "sqlstate", None)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return the driver's own error, which SQLAlchemy wraps twice."""
+    while (inner := getattr(error, "orig", None) or error.__cause__) is not None:
+        error = inner
+    return error
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | Literal[False]:

@@ -93,7 +93,9 @@ def unpack(packed: str | bytes) -> Claim:
 
 
 async def prepare(connection: asyncpg.Connection) -> None:
-    """Make the temporary table that changed claims pass through; once for each connection."""
+    """Ready a connection: the temporary table that changed claims pass through, and a planner that does not guess."""
+    for name, value in CONNECTION_SETTINGS.items():
+        await connection.execute(f"SET {name} = {value}")
     await connection.execute(
         """
         CREATE TEMPORARY TABLE IF NOT EXISTS changed (

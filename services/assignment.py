@@ -1,0 +1,157 @@
+"""The partitions that a tracker has: which offset comes next in each, and what offsets without a record mean."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+
+from services.positions import BehindError, Gap, Item, Place, Run
+
+KAFKA_LIMIT_S: Final = 10.0
+"""For one answer of Kafka; aiokafka itself may wait for ever."""
+
+Record = ConsumerRecord[bytes, bytes]
+
+_log = structlog.get_logger(__name__)
+
+
+class Assignment:
+    """What is ours of the three topics, and how far it is read and done."""
+
+    def __init__(self, item: Callable[[Record], Item]) -> None:
+        self._item = item
+        self._consumer: AIOKafkaConsumer | None = None
+        self._places: dict[TopicPartition, Place] = {}
+        self._expected: dict[TopicPartition, int] = {}
+        self._holes: defaultdict[TopicPartition, set[tuple[int, int]]] = defaultdict(set)
+        self.done: dict[TopicPartition, int] = {}
+        """Up to where each partition is in PostgreSQL."""
+
+    def open(self, consumer: AIOKafkaConsumer, positions: Mapping[Place, int]) -> None:
+        """Go on with partitions where PostgreSQL says."""
+        self._consumer = consumer
+        for place, position in positions.items():
+            partition = TopicPartition(place.topic, place.partition)
+            self._places[partition] = place
+            self.done[partition] = position
+            self._holes.pop(partition, None)
+            self._seek(partition, position)
+
+    def drop(self, partitions: Iterable[TopicPartition]) -> None:
+        """Forget partitions that are another tracker's now."""
+        for partition in partitions:
+            self._places.pop(partition, None)
+            self._expected.pop(partition, None)
+            self._holes.pop(partition, None)
+            self.done.pop(partition, None)
+
+    async def runs(self, records: Sequence[Record]) -> list[Run]:
+        """Return the runs with which the records continue their partitions; what does not continue is fetched again."""
+        parts: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
+        for record in records:
+            parts[TopicPartition(record.topic, record.partition)].append(record)
+        found = [await self._run(partition, part) for partition, part in parts.items()]
+        return [run for run in found if run is not None]
+
+    async def tails(self) -> list[Run]:
+        """Return runs of nothing: offsets at a log's end that hold no record, as a transaction's marker does.
+
+        Only the consumer's own position tells of them. To be called while no records are on their way to ``runs``.
+        """
+        found = []
+        for partition, expected in list(self._expected.items()):
+            position = await asyncio.wait_for(self._kafka().position(partition), KAFKA_LIMIT_S)
+            hole = (expected, position - 1)
+            if position <= expected or not self._is_real(partition, [hole]):
+                continue
+            gaps = await self._gaps(partition, [hole])
+            found.append(Run(self._places[partition], expected, position, (), gaps))
+            self._expected[partition] = position
+        return found
+
+    def finished(self, runs: Iterable[Run]) -> None:
+        """Note that runs are in PostgreSQL."""
+        for run in runs:
+            partition = TopicPartition(run.place.topic, run.place.partition)
+            if self._places.get(partition) == run.place:
+                self.done[partition] = max(run.next, self.done[partition])
+
+    def rewind(self, runs: Iterable[Run], behind: BehindError) -> None:
+        """Go back to where PostgreSQL is: another tracker had the partition, or a backup was restored."""
+        for run in runs:
+            partition = TopicPartition(run.place.topic, run.place.partition)
+            if self._places.get(partition) == run.place:
+                position = behind.position if run.place == behind.place else run.first
+                self.done[partition] = min(position, self.done[partition])
+                self._seek(partition, position)
+
+    async def lag(self) -> dict[TopicPartition, int]:
+        """Return how many offsets of each partition are not in PostgreSQL; below zero where the topic was made anew."""
+        partitions = list(self.done)
+        if not partitions:
+            return {}
+        ends = await asyncio.wait_for(self._kafka().end_offsets(partitions), KAFKA_LIMIT_S)
+        return {partition: ends[partition] - self.done[partition] for partition in partitions if partition in self.done}
+
+    async def _run(self, partition: TopicPartition, records: list[Record]) -> Run | None:
+        first = expected = self._expected.get(partition, -1)
+        # Below the position a record was done; a partition without one is not ours any more.
+        records = [record for record in records if record.offset >= expected >= 0]
+        if not records:
+            return None
+        holes = []
+        for record in records:
+            if record.offset > expected:
+                holes.append((expected, record.offset - 1))
+            expected = record.offset + 1
+        if not self._is_real(partition, holes):
+            return None
+        try:
+            gaps = await self._gaps(partition, holes)
+        except (KafkaError, TimeoutError):
+            # Nothing is lost: the records are a hole that is fetched again.
+            self._seek(partition, first)
+            return None
+        self._expected[partition] = expected
+        return Run(self._places[partition], first, expected, [self._item(record) for record in records], gaps)
+
+    def _is_real(self, partition: TopicPartition, holes: list[tuple[int, int]]) -> bool:
+        """Fetch once more before a hole is believed: the client may skip a record, we never do."""
+        if self._holes[partition].issuperset(holes):
+            self._holes[partition].clear()
+            return True
+        self._holes[partition] = set(holes)
+        self._seek(partition, self._expected[partition])
+        return False
+
+    async def _gaps(self, partition: TopicPartition, holes: list[tuple[int, int]]) -> list[Gap]:
+        """Tell what Kafka deleted unread from what never was a record (transaction markers, aborted records)."""
+        if not holes:
+            return []
+        starts = await asyncio.wait_for(self._kafka().beginning_offsets([partition]), KAFKA_LIMIT_S)
+        start = starts[partition]
+        gaps = []
+        for first, last in holes:
+            if first < start:
+                gaps.append(Gap(first, min(last, start - 1), "lost"))
+                _log.error("records lost", topic=partition.topic, partition=partition.partition, count=gaps[-1].offsets)
+            if last >= start:
+                gaps.append(Gap(max(first, start), last, "no_record"))
+        return gaps
+
+    def _seek(self, partition: TopicPartition, offset: int) -> None:
+        try:
+            self._kafka().seek(partition, offset)
+        except IllegalStateError:
+            # Another tracker's since a moment ago.
+            self.drop([partition])
+        else:
+            self._expected[partition] = offset
+
+    def _kafka(self) -> AIOKafkaConsumer:
+        assert self._consumer is not None, "no partition is open before one is assigned"
+        return self._consumer

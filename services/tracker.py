@@ -1,0 +1,336 @@
+"""The tracker: Kafka's records in, lanes to PostgreSQL out; it ends itself rather than stand still."""
+
+import asyncio
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError
+from asyncpg.exceptions import PostgresError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.message import KafkaMessage
+from msgspec.structs import astuple
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from events import codec
+from events.topics import TOPICS
+from services import database, kafka, positions, store, telemetry
+from services.assignment import KAFKA_LIMIT_S, Assignment, Record
+from services.breaker import BREAKER_SHARE, BREAKER_WINDOW, Breaker
+from services.lanes import Lane
+from services.positions import BehindError, Item, Refused, Run
+from services.settings import Settings
+
+APPLICATION: Final = "claimpath-tracker"
+DONE: Final = 0
+BREAKER: Final = 4
+STALLED: Final = 70
+"""The tracker ended itself, for its supervisor to start it afresh (sysexits: internal error)."""
+
+SHUTDOWN_LIMIT_S: Final = 10.0
+"""For what is under way; a supervisor that grants 15 s never has to kill."""
+REVOKE_LIMIT_S: Final = 10.0
+"""For what is under way when partitions move; what is not done by then is fenced by the positions."""
+ANEW_LIMIT_S: Final = 10.0
+"""How long a log must end below our position to be a new one, not a broker that was just elected."""
+OPEN_PAUSE_S: Final = 1.0
+"""Between two tries to read the positions of partitions just assigned."""
+HEARTBEAT_S: Final = 1.0
+"""Between two looks at lag and progress, and two commits to Kafka."""
+SESSION_LIMIT_MS: Final = 15_000
+"""After which Kafka gives a dead tracker's partitions to another."""
+POLL_LIMIT_MS: Final = 3_600_000
+"""How long PostgreSQL may keep us from asking for more before Kafka gives the partitions to others, who wait too."""
+BATCH_WAIT_MS: Final = 50
+"""FastStream sleeps for this long after an empty poll, twice."""
+
+_log = structlog.get_logger(__name__)
+
+
+async def run(settings: Settings) -> int:
+    """Track until SIGTERM, the breaker or the watchdog; return the exit code.
+
+    Raises what database and Kafka raise where one cannot be reached at the start.
+    """
+    engine = database.engine(settings, application=APPLICATION, role="claimpath_tracker")
+    try:
+        await database.require_schema(engine)
+        async with kafka.administration(settings, application=APPLICATION) as client:
+            cluster_id = (await client.describe_cluster())["cluster_id"]
+        tracker = Tracker(settings, engine, cluster_id)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, tracker.end, DONE, "asked to")
+        with telemetry.serve(settings):
+            return await tracker.run(_subscribe(settings, tracker))
+    finally:
+        await engine.dispose()
+
+
+def _subscribe(settings: Settings, tracker: "Tracker") -> KafkaBroker:
+    broker = KafkaBroker(
+        kafka.bootstrap_servers(settings),
+        security=kafka.broker_security(settings),
+        client_id=APPLICATION,
+        consumer_only=True,
+        allow_auto_create_topics=False,
+        graceful_timeout=SHUTDOWN_LIMIT_S,
+        apply_types=False,
+        # FastStream logs what it could not handle, with the payload.
+        logger=None,
+        # Its own parser fails on headers that Kafka allows, and with it the batch.
+        parser=tracker.wrap,
+        decoder=_decode,
+    )
+    subscriber = broker.subscriber(
+        *(kafka.topic(settings, name) for name in TOPICS),
+        batch=True,
+        max_records=settings.batch_records * settings.lanes,
+        batch_timeout_ms=BATCH_WAIT_MS,
+        group_id=settings.group,
+        group_instance_id=settings.group_instance_id,
+        ack_policy=AckPolicy.MANUAL,
+        no_reply=True,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        partition_assignment_strategy=(RangePartitionAssignor,),
+        session_timeout_ms=SESSION_LIMIT_MS,
+        max_poll_interval_ms=POLL_LIMIT_MS,
+        listener=tracker,
+    )
+    subscriber(tracker.take)
+    tracker.subscriber = subscriber
+    return broker
+
+
+async def _decode(message: KafkaMessage) -> object:
+    return message.body
+
+
+class Tracker(ConsumerRebalanceListener):
+    """Owns a consumer's partitions and the lanes that they go through."""
+
+    def __init__(self, settings: Settings, engine: AsyncEngine, cluster_id: str) -> None:
+        self._stall_limit_s = settings.stall_limit_s
+        self._engine = engine
+        self._cluster_id = cluster_id
+        self._topics = {kafka.topic(settings, name): name for name in TOPICS}
+        self._assignment = Assignment(self._item)
+        self._breaker = Breaker(on=settings.breaker)
+        self._lanes = [
+            Lane(
+                engine,
+                cluster_id,
+                on_written=self._written,
+                on_behind=self._behind,
+                on_try=self._note_life,
+                may_refuse=self._may_refuse,
+            )
+            for _ in range(settings.lanes)
+        ]
+        # Held while records are handed to the lanes: rebalances and the heartbeat must not come in between.
+        self._handing_over = asyncio.Lock()
+        self._alive_at = time.monotonic()
+        self._committed: dict[TopicPartition, int] = {}
+        self._stamps_ms: dict[TopicPartition, int] = {}
+        self._anew = 0
+        self.subscriber: Any = None
+        """FastStream's subscriber, whose consumer is there once it starts."""
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def end(self, code: int, why: str) -> None:
+        """Ask the process to end with an exit code."""
+        if not self.ended.done():
+            (_log.info if code == DONE else _log.error)("tracker ends", why=why, exit_code=code)
+            self.ended.set_result(code)
+
+    async def wrap(self, records: tuple[Record, ...]) -> KafkaMessage:
+        """Pass records through FastStream as they are."""
+        return KafkaMessage(body=records, raw_message=records, headers={}, consumer=self._kafka())
+
+    async def take(self, records: Sequence[Record]) -> None:
+        """Hand a batch to the lanes."""
+        async with self._handing_over:
+            if self.ended.done():
+                return
+            runs = await self._assignment.runs(records)
+            outcomes = [isinstance(item.outcome, Refused) for run in runs for item in run.items]
+            if self._breaker.opens(taken=outcomes.count(False), refused=outcomes.count(True)):
+                self._end_by_breaker()
+            else:
+                await self._hand_over(runs)
+
+    async def _hand_over(self, runs: Sequence[Run]) -> None:
+        by_lane: defaultdict[Lane, list[Run]] = defaultdict(list)
+        for run in runs:
+            # Equal partitions of the three topics hold the same claims: in one lane they need not wait for each other.
+            by_lane[self._lanes[run.place.partition % len(self._lanes)]].append(run)
+        for lane, share in by_lane.items():
+            await lane.put(share)
+
+    def _item(self, record: Record) -> Item:
+        received = codec.Record(self._topics[record.topic], record.key, record.value, record.headers)
+        decoded = codec.decode(received)
+        outcome = Refused(*astuple(decoded)) if isinstance(decoded, codec.Refusal) else decoded
+        return Item(record.offset, record.timestamp, received, outcome)
+
+    def _may_refuse(self) -> bool:
+        """Say whether a record that cannot be stored may become a dead letter."""
+        if self._breaker.opens(taken=0, refused=1):
+            self._end_by_breaker()
+        return not self.ended.done()
+
+    def _end_by_breaker(self) -> None:
+        self.end(
+            BREAKER,
+            f"{BREAKER_SHARE:.0%} of the last {BREAKER_WINDOW} records were refused: see why with `claimpath"
+            " dead-letters list`; to take them as dead letters and go on, start with CLAIMPATH_BREAKER=false",
+        )
+
+    def _written(self, written: store.Written, runs: Sequence[Run]) -> None:
+        self._assignment.finished(runs)
+        telemetry.wrote(written)
+        refused = written.refusals.total()
+        self._breaker.note(
+            taken=sum(count.accepted + count.duplicate for count in written.counts.values()), refused=refused
+        )
+        for run in runs:
+            if run.items:
+                self._stamps_ms[TopicPartition(run.place.topic, run.place.partition)] = run.items[-1].timestamp_ms
+        self._note_life()
+
+    def _behind(self, runs: Sequence[Run], behind: BehindError) -> None:
+        if behind.position < 0:
+            self.end(STALLED, "a partition's position is gone from PostgreSQL")
+        else:
+            _log.warning("going back to the position in PostgreSQL", position=behind.position)
+            self._assignment.rewind(runs, behind)
+
+    def _note_life(self) -> None:
+        self._alive_at = time.monotonic()
+
+    # --- rebalances ---
+
+    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+        """Finish what is under way before another tracker goes on with it."""
+        async with self._handing_over:
+            await self.drain(REVOKE_LIMIT_S)
+            await self._commit()
+            self._assignment.drop(revoked)
+            self._committed.clear()
+
+    async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        """Go on where PostgreSQL says; asked until it answers."""
+        async with self._handing_over:
+            while not self.ended.done():
+                try:
+                    await self._open(list(assigned))
+                except (OSError, TimeoutError, KafkaError, SQLAlchemyError, PostgresError) as error:
+                    _log.warning("positions are not to be had yet", error=database.describe_error(error))
+                    self._note_life()
+                    await asyncio.sleep(OPEN_PAUSE_S)
+                except BaseException as error:
+                    # aiokafka swallows what is raised here and would go on from an offset that is not ours.
+                    self.end(STALLED, f"positions cannot be read: {database.describe_error(error)}")
+                    raise
+                else:
+                    return
+
+    async def _open(self, assigned: list[TopicPartition]) -> None:
+        if not assigned:
+            return
+        consumer = self._kafka()
+        starts = await asyncio.wait_for(consumer.beginning_offsets(assigned), KAFKA_LIMIT_S)
+        ends = await asyncio.wait_for(consumer.end_offsets(assigned), KAFKA_LIMIT_S)
+        log = {(each.topic, each.partition): (starts[each], ends[each]) for each in assigned}
+        async with self._engine.begin() as connection:
+            opened = await positions.open_positions(await database.driver(connection), self._cluster_id, log)
+        self._assignment.open(consumer, opened)
+        _log.info("partitions assigned", count=len(assigned))
+
+    # --- heartbeat ---
+
+    async def beat(self) -> None:
+        """Look after progress for as long as the tracker runs."""
+        while not self.ended.done():
+            await asyncio.sleep(HEARTBEAT_S)
+            try:
+                await self._look()
+                await self._commit()
+            except (KafkaError, TimeoutError):
+                # Kafka is away: nobody knows of any lag, and aiokafka keeps asking.
+                self._note_life()
+
+    async def _look(self) -> None:
+        if not self._handing_over.locked():
+            async with self._handing_over:
+                await self._hand_over(await self._assignment.tails())
+        lag = await self._assignment.lag()
+        telemetry.lags({name: self._behind_of(topic, lag) for topic, name in self._topics.items()})
+        if not any(lag.values()):
+            self._note_life()
+        self._anew = self._anew + 1 if min(lag.values(), default=0) < 0 else 0
+        if self._anew * HEARTBEAT_S > ANEW_LIMIT_S:
+            self.end(
+                STALLED,
+                "a topic ends below our position: it was made anew, and the next start reads it",
+            )
+        if time.monotonic() - self._alive_at > self._stall_limit_s:
+            self.end(STALLED, f"no progress for {self._stall_limit_s:.0f} s while there is lag")
+
+    def _behind_of(self, topic: str, lag: Mapping[TopicPartition, int]) -> tuple[int, float]:
+        """Return a topic's lag in records, and in seconds since the oldest partition's last record."""
+        behind = {partition: count for partition, count in lag.items() if partition.topic == topic and count > 0}
+        stamps = [self._stamps_ms[partition] for partition in behind if partition in self._stamps_ms]
+        seconds = time.time() - min(stamps) / 1000 if stamps else 0.0
+        return sum(behind.values()), max(seconds, 0.0)
+
+    async def _commit(self) -> None:
+        """Tell Kafka how far PostgreSQL is; a courtesy to lag tools, nothing of ours reads it."""
+        new = {part: done for part, done in self._assignment.done.items() if self._committed.get(part) != done}
+        if new:
+            with suppress(KafkaError, TimeoutError):
+                await asyncio.wait_for(self._kafka().commit(new), KAFKA_LIMIT_S)
+                self._committed.update(new)
+
+    # --- lifetime ---
+
+    async def drain(self, limit_s: float) -> None:
+        """Wait until the lanes wrote what they have, but not for ever: what they leave is fenced by the positions."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*(lane.drain() for lane in self._lanes)), limit_s)
+
+    async def run(self, broker: KafkaBroker) -> int:
+        """Track until something ends it; return the exit code."""
+        tasks = [asyncio.create_task(lane.run()) for lane in self._lanes]
+        for task in tasks:
+            task.add_done_callback(self._lane_ended)
+        await broker.start()
+        tasks.append(asyncio.create_task(self.beat()))
+        code = await self.ended
+        await self.drain(SHUTDOWN_LIMIT_S / 2)
+        for lane in self._lanes:
+            lane.stop()
+        await self._commit()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(broker.stop(), SHUTDOWN_LIMIT_S / 2)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return code
+
+    def _lane_ended(self, lane: asyncio.Task[None]) -> None:
+        if not lane.cancelled() and (error := lane.exception()) is not None:
+            self.end(STALLED, f"a batch goes in neither whole nor by the record: {database.describe_error(error)}")
+
+    def _kafka(self) -> AIOKafkaConsumer:
+        consumer: AIOKafkaConsumer = self.subscriber.consumer
+        return consumer
