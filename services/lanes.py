@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services import store, telemetry
+from services import metrics, store
 from services.database import describe_error, driver
 from services.positions import BehindError, Refused, Run
 
@@ -86,7 +86,7 @@ class Lane:
         while not self._stopping.is_set():
             self._on_try()
             try:
-                written = await store.write(await self._connected(), self._cluster_id, runs, telemetry.phase)
+                written = await store.write(await self._connected(), self._cluster_id, runs, metrics.batch_phase)
             except BehindError as behind:
                 self._on_behind(runs, behind)
                 return
@@ -96,7 +96,7 @@ class Lane:
                     await self._halve(runs, error)
                     return
                 _log.warning("batch is tried again", error=describe_error(error), pause_s=round(pause_s, 1))
-                telemetry.retried(error)
+                metrics.retried(error)
                 await self._reconnect()
                 await self._pause(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)

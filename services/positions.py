@@ -73,6 +73,13 @@ class Counts(NamedTuple):
     gap: int
 
 
+class Opened(NamedTuple):
+    """Where partitions continue, and those of a topic that was made anew."""
+
+    positions: dict[Place, int]
+    anew: list[Place]
+
+
 class BehindError(Exception):
     """A run begins beyond the position in PostgreSQL: what lies between must be read first."""
 
@@ -200,7 +207,7 @@ def _headers(record: codec.Record) -> str:
 
 async def open_positions(
     connection: asyncpg.Connection, cluster_id: str, log: dict[tuple[str, int], tuple[int, int]]
-) -> dict[Place, int]:
+) -> Opened:
     """Return where each partition continues, given the first and the end offset of each in Kafka.
 
     A partition never seen begins at the log's start. A position above the log's end means that the topic was made anew:
@@ -216,22 +223,23 @@ async def open_positions(
             cluster_id,
         )
     }
-    positions: dict[Place, int] = {}
+    opened = Opened({}, [])
     for (topic, partition), (first, end) in sorted(log.items()):
         generation, position = known.get((topic, partition), (0, end + 1))
         if position <= end:
-            positions[Place(topic, partition, generation)] = position
+            opened.positions[Place(topic, partition, generation)] = position
             continue
+        place = Place(topic, partition, generation + 1)
+        opened.positions[place] = first
+        if generation:
+            opened.anew.append(place)
         await connection.execute(
             """
             INSERT INTO position (cluster_id, topic, partition, generation, start_offset, next_offset)
             VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT DO NOTHING
             """,
             cluster_id,
-            topic,
-            partition,
-            generation + 1,
+            *place,
             first,
         )
-        positions[Place(topic, partition, generation + 1)] = first
-    return positions
+    return opened

@@ -22,12 +22,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import codec
 from events.topics import TOPICS
-from services import database, kafka, positions, store, telemetry
+from services import database, kafka, metrics, positions, store
 from services.assignment import KAFKA_LIMIT_S, Assignment, Record
 from services.breaker import BREAKER_SHARE, BREAKER_WINDOW, Breaker
 from services.lanes import Lane
 from services.positions import BehindError, Item, Refused, Run
-from services.settings import Settings
+from services.settings import Settings, host_and_port
 
 APPLICATION: Final = "claimpath-tracker"
 DONE: Final = 0
@@ -69,8 +69,8 @@ async def run(settings: Settings) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, tracker.end, DONE, "asked to")
-        with telemetry.serve(settings):
-            return await tracker.run(_subscribe(settings, tracker))
+        metrics.serve_tracker(*host_and_port(settings.tracker_listen))
+        return await tracker.run(_subscribe(settings, tracker))
     finally:
         await engine.dispose()
 
@@ -161,7 +161,8 @@ class Tracker(ConsumerRebalanceListener):
         async with self._handing_over:
             if self.ended.done():
                 return
-            runs = await self._assignment.runs(records)
+            with metrics.batch_phase("decode"):
+                runs = await self._assignment.runs(records)
             outcomes = [isinstance(item.outcome, Refused) for run in runs for item in run.items]
             if self._breaker.opens(taken=outcomes.count(False), refused=outcomes.count(True)):
                 self._end_by_breaker()
@@ -197,7 +198,7 @@ class Tracker(ConsumerRebalanceListener):
 
     def _written(self, written: store.Written, runs: Sequence[Run]) -> None:
         self._assignment.finished(runs)
-        telemetry.wrote(written)
+        metrics.wrote(written)
         refused = written.refusals.total()
         self._breaker.note(
             taken=sum(count.accepted + count.duplicate for count in written.counts.values()), refused=refused
@@ -216,6 +217,7 @@ class Tracker(ConsumerRebalanceListener):
 
     def _note_life(self) -> None:
         self._alive_at = time.monotonic()
+        metrics.LAST_PROGRESS.set_to_current_time()
 
     # --- rebalances ---
 
@@ -253,7 +255,10 @@ class Tracker(ConsumerRebalanceListener):
         log = {(each.topic, each.partition): (starts[each], ends[each]) for each in assigned}
         async with self._engine.begin() as connection:
             opened = await positions.open_positions(await database.driver(connection), self._cluster_id, log)
-        self._assignment.open(consumer, opened)
+        for place in opened.anew:
+            metrics.GENERATIONS.inc()
+            _log.error("topic was made anew", topic=place.topic, partition=place.partition)
+        self._assignment.open(consumer, opened.positions)
         _log.info("partitions assigned", count=len(assigned))
 
     # --- heartbeat ---
@@ -274,7 +279,7 @@ class Tracker(ConsumerRebalanceListener):
             async with self._handing_over:
                 await self._hand_over(await self._assignment.tails())
         lag = await self._assignment.lag()
-        telemetry.lags({name: self._behind_of(topic, lag) for topic, name in self._topics.items()})
+        self._tell(lag)
         if not any(lag.values()):
             self._note_life()
         self._anew = self._anew + 1 if min(lag.values(), default=0) < 0 else 0
@@ -286,12 +291,14 @@ class Tracker(ConsumerRebalanceListener):
         if time.monotonic() - self._alive_at > self._stall_limit_s:
             self.end(STALLED, f"no progress for {self._stall_limit_s:.0f} s while there is lag")
 
-    def _behind_of(self, topic: str, lag: Mapping[TopicPartition, int]) -> tuple[int, float]:
-        """Return a topic's lag in records, and in seconds since the oldest partition's last record."""
-        behind = {partition: count for partition, count in lag.items() if partition.topic == topic and count > 0}
-        stamps = [self._stamps_ms[partition] for partition in behind if partition in self._stamps_ms]
-        seconds = time.time() - min(stamps) / 1000 if stamps else 0.0
-        return sum(behind.values()), max(seconds, 0.0)
+    def _tell(self, lag: Mapping[TopicPartition, int]) -> None:
+        """Show each topic's lag in records, and in seconds since the last record of the partition furthest behind."""
+        for topic, name in self._topics.items():
+            behind = {partition: count for partition, count in lag.items() if partition.topic == topic and count > 0}
+            stamps_ms = [self._stamps_ms[partition] for partition in behind if partition in self._stamps_ms]
+            seconds = time.time() - min(stamps_ms) / 1000 if stamps_ms else 0.0
+            metrics.LAG_RECORDS[name].set(sum(behind.values()))
+            metrics.SECONDS_BEHIND[name].set(max(seconds, 0.0))
 
     async def _commit(self) -> None:
         """Tell Kafka how far PostgreSQL is; a courtesy to lag tools, nothing of ours reads it."""
