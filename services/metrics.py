@@ -1,0 +1,183 @@
+"""Metrics as Prometheus reads them: the tracker's, which this process counts, and the exposition of any others."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from importlib.metadata import version
+from itertools import accumulate, product
+from math import inf
+from typing import Any, Final, Literal, TypeVar
+
+from prometheus_client import (
+    CONTENT_TYPE_PLAIN_0_0_4,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+    start_http_server,
+)
+from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily
+from prometheus_client.core import Metric as Family
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from events.topics import TOPICS
+from services.business import Labels, Shown, Spread
+from services.catalogue import CATALOGUE, words
+from services.claim import State
+from services.positions import GapKind, Outcome, Reason
+from services.store import Phase, Written
+from services.timing import DAY_S, EDGES_DAYS
+
+BatchPhase = Literal["decode"] | Phase
+RetryKind = Literal["connection", "collision", "timeout", "resource", "other"]
+T = TypeVar("T", Counter, Gauge, Histogram)
+
+# Batches take from milliseconds (a trickle) to seconds (a backlog); beyond, something holds them up.
+BATCH_EDGES_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+BATCH_EDGES_RECORDS: Final = (1, 3, 10, 30, 100, 300, 1_000, 2_000, 3_000, 5_000, 10_000, 50_000)
+# When a series was made is one more series for each, and nobody asks.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+TRACKER: Final = CollectorRegistry()
+API: Final = CollectorRegistry()
+
+
+def _new(kind: type[T], name: str, **options: Any) -> T:  # noqa: ANN401  (the options of a metric)
+    metric = CATALOGUE[name]
+    return kind(name, metric.meaning, metric.labels, registry=TRACKER, **options)
+
+
+def _by(family: T, values: Iterable[str]) -> dict[str, T]:
+    """Bind each value of the only label: looking a label up costs three times as much as counting."""
+    return {value: family.labels(value) for value in values}
+
+
+def _by_two(family: T, first: Iterable[str], second: Iterable[str]) -> dict[tuple[str, str], T]:
+    return {pair: family.labels(*pair) for pair in product(first, second)}
+
+
+RECORDS: Final = _by_two(_new(Counter, "claimpath_records_total"), TOPICS, words(Outcome))
+TRANSITIONS: Final = _by_two(_new(Counter, "claimpath_transitions_total"), ("none", *words(State)), words(State))
+CORRECTIONS: Final = _new(Counter, "claimpath_corrections_total")
+CONFLICTS: Final = _new(Counter, "claimpath_conflicts_total")
+REFUSALS: Final = _by_two(_new(Counter, "claimpath_refusals_total"), TOPICS, words(Reason))
+SECONDS_BEHIND: Final = _by(_new(Gauge, "claimpath_seconds_behind"), TOPICS)
+LAG_RECORDS: Final = _by(_new(Gauge, "claimpath_lag_records"), TOPICS)
+BATCH_SECONDS: Final = _by(_new(Histogram, "claimpath_batch_seconds", buckets=BATCH_EDGES_S), words(BatchPhase))
+BATCH_RECORDS: Final = _new(Histogram, "claimpath_batch_records", buckets=BATCH_EDGES_RECORDS)
+RETRIES: Final = _by(_new(Counter, "claimpath_retries_total"), words(RetryKind))
+GAPS: Final = _by(_new(Counter, "claimpath_gaps_total"), words(GapKind))
+GENERATIONS: Final = _new(Counter, "claimpath_generations_total")
+LAST_PROGRESS: Final = _new(Gauge, "claimpath_tracker_last_progress_timestamp_seconds")
+
+
+def batch_phase(phase: BatchPhase) -> AbstractContextManager[object]:
+    """Time a phase of a batch."""
+    return BATCH_SECONDS[phase].time()
+
+
+def wrote(written: Written) -> None:
+    """Count what one transaction did."""
+    records = 0
+    for place, counts in written.counts.items():
+        for outcome, n in counts._asdict().items():
+            RECORDS[_topic(place.topic), outcome].inc(n)
+            records += n
+    BATCH_RECORDS.observe(records)
+    for (topic, reason), n in written.refusals.items():
+        REFUSALS[_topic(topic), reason].inc(n)
+        if reason == "conflict":
+            CONFLICTS.inc(n)
+    for (before, after), n in written.transitions.items():
+        TRANSITIONS[before or "none", after].inc(n)
+    for kind, n in written.gaps.items():
+        GAPS[kind].inc(n)
+    CORRECTIONS.inc(written.corrections)
+
+
+def retried(error: BaseException) -> None:
+    """Count an attempt that is made again, by what kept it from succeeding."""
+    RETRIES[_retry_kind(error)].inc()
+
+
+def serve_tracker(host: str, port: int) -> None:
+    """Serve the tracker's metrics from a thread, so that a busy event loop still answers; raises OSError."""
+    start_http_server(port, host, TRACKER)
+
+
+class _Together(Collector):
+    """The API process's own metrics, and those read for this scrape."""
+
+    def __init__(self, families: Sequence[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Family]:
+        """Yield every family."""
+        yield from API.collect()
+        yield from self._families
+
+
+def expose_business(metrics: Shown, accept: str) -> tuple[bytes, str]:
+    """Return the API process's metrics and their media type: OpenMetrics where the caller takes it, else plain text."""
+    families = [*map(_gauge, metrics.gauges.items()), *map(_gauge_histogram, metrics.spreads.items())]
+    if "application/openmetrics-text" in accept:
+        return openmetrics.generate_latest(_Together(families)), openmetrics.CONTENT_TYPE_LATEST  # type: ignore[no-untyped-call]
+    return generate_latest(_Together(families)), CONTENT_TYPE_PLAIN_0_0_4
+
+
+def _gauge(metric: tuple[str, Mapping[Labels, float]]) -> Family:
+    name, series = metric
+    family = GaugeMetricFamily(name, CATALOGUE[name].meaning, labels=CATALOGUE[name].labels)
+    for labels, value in series.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def _gauge_histogram(metric: tuple[str, Mapping[Labels, Spread]]) -> Family:
+    name, series = metric
+    family = GaugeHistogramMetricFamily(name, CATALOGUE[name].meaning, labels=CATALOGUE[name].labels)
+    for labels, (buckets, seconds) in series.items():
+        family.add_metric(labels, list(zip(_EDGES, accumulate(buckets), strict=True)), seconds)
+    return family
+
+
+def _topic(topic: str) -> str:
+    """Return the topic without the prefix that this installation gives it."""
+    return next(name for name in TOPICS if topic.endswith(name))
+
+
+def _retry_kind(error: BaseException) -> RetryKind:
+    told = error
+    while not hasattr(told, "sqlstate") and (inner := getattr(told, "orig", None) or told.__cause__) is not None:
+        told = inner
+    state = getattr(told, "sqlstate", None) or ""
+    for kind, starts in _SQLSTATES.items():
+        if state.startswith(starts):
+            return kind
+    if isinstance(told, TimeoutError):
+        return "timeout"
+    # Drivers call it an InterfaceError when the connection was lost before the statement.
+    lost = isinstance(told, OSError) or type(told).__name__ == "InterfaceError"
+    return "connection" if lost else "other"
+
+
+# Source: PostgreSQL documentation, appendix A. Query cancelled is how a statement's time limit ends it.
+_SQLSTATES: Final[dict[RetryKind, tuple[str, ...]]] = {
+    "timeout": ("57014", "55P03", "25P0"),
+    "connection": ("08", "57P"),
+    "collision": ("40", "23505"),
+    "resource": ("53", "58"),
+}
+_EDGES: Final = [floatToGoString(edge) for edge in (*(days * DAY_S for days in EDGES_DAYS), inf)]  # type: ignore[no-untyped-call]
+
+for _registry in (TRACKER, API):
+    ProcessCollector(registry=_registry)
+    Info("claimpath_build", CATALOGUE["claimpath_build_info"].meaning, registry=_registry).info(
+        {"version": version("claimpath")}
+    )
