@@ -134,7 +134,8 @@ def appeal_denial(claim: Claim, event: Event) -> Verdict:
 
 def appeal_underpayment(claim: Claim, event: Event) -> Verdict:
     """An approval is disputed, unless it came after the appeal."""
-    if claim.approved_by is not None and key(event) < claim.approved_by:
+    ledger = claim.ledgers.get(_attempt(claim).rank)
+    if ledger is not None and ledger.approved_by is not None and key(event) < ledger.approved_by:
         return Verdict("set_aside", "overtaken")
     return appeal(claim, event)
 
@@ -162,8 +163,8 @@ def facet(claim: Claim, event: Event) -> Verdict:
 def reject_attempt(claim: Claim, event: Event) -> Verdict:
     """The front end returns the open attempt: the claim is where it stood before, or a draft again."""
     data = _response(event)
-    if claim.submissions.get(data.submission_id or "", claim.current) == 0:
-        # It rejects a void or an appeal that is no longer open, not the attempt.
+    if claim.submissions.get(data.submission_id or "", claim.current) != claim.current:
+        # It rejects a void, an appeal or an attempt that is no longer open.
         return APPLIED
     before = _attempt(claim).before
     if before is None:
@@ -261,6 +262,8 @@ def record_after_void(claim: Claim, event: Event) -> Verdict:
     """A decision on a withdrawn claim is recorded, its money counted."""
     if event.kind == "approved":
         _count(claim, event)
+        claim.needs_information = False
+        claim.rejection_reasons = []
     find(claim, "decided_after_void")
     return APPLIED
 
@@ -269,6 +272,7 @@ def approve(claim: Claim, event: Event) -> Verdict:
     """The payer says yes, or yes to more."""
     _count(claim, event)
     _become_approved(claim, event)
+    claim.rejection_reasons = []
     return APPLIED
 
 
@@ -366,8 +370,10 @@ def _count(claim: Claim, event: Event) -> None:
         if adjustment.reason == PRIOR_PAYER_REASON:
             ledger.prior_payer += adjustment.amount
     number = data.payer_claim_number
-    if data.response == "approved" and number is not None and number not in ledger.claim_numbers:
-        ledger.claim_numbers.append(number)
+    if data.response == "approved":
+        ledger.approved_by = key(event)
+        if number is not None and number not in ledger.claim_numbers:
+            ledger.claim_numbers.append(number)
     if paid_before <= 0 < paid_before + (data.paid or 0):
         claim.paid_on = data.paid_on or data.decided_on or event.time_us
         claim.paid_by = _attempt(claim).payer
@@ -386,9 +392,7 @@ def _close_question(claim: Claim, event: Event) -> None:
 def _become_approved(claim: Claim, event: Event) -> None:
     _close_question(claim, event)
     claim.row = "approved"
-    claim.approved_by = key(event)
     claim.denial_reasons = []
-    claim.rejection_reasons = []
 
 
 def _stay_approved(claim: Claim, event: Event, finding: Finding) -> Verdict:

@@ -145,6 +145,8 @@ class Ledger(Struct, omit_defaults=True):
     """The part of the adjustments with reason 23: what earlier payers paid or adjusted."""
     claim_numbers: list[str] = []
     """The payer claim numbers of the approvals."""
+    approved_by: Key | None = None
+    """The latest approval, by its place in the fold."""
 
     @property
     def stands(self) -> bool:
@@ -189,8 +191,6 @@ class Claim(Struct, omit_defaults=True):
     session_payer: str = ""
     ledgers: dict[int, Ledger] = {}
     decision_seen: bool = False
-    approved_by: Key | None = None
-    """The approval in force, by its place in the fold."""
     denied_on: Moment | None = None
     unprocessable: bool = False
     """Whether the denial in force carries remark MA130: no appeal right."""

@@ -191,7 +191,8 @@ def _judge_appeal(story: Story, event: Event, data: ClaimSubmitted) -> Verdict:
         return _aside("never_adjudicated" if now.draft == "rejected" else "voided")
     if now.state == "submitted":
         return _waits("no_decision")
-    if now.state == "approved" and _order(event) < _order(_last_approval(story)):
+    approval = _last_approval(story) if now.state == "approved" else None
+    if approval and _order(event) < _order(approval):
         return _aside("overtaken")
     denial = last_denial(story) if now.state == "denied" else None
     if denial and "MA130" in answer(denial).remarks:
@@ -247,9 +248,10 @@ def _judge_rejection(story: Story, data: PayerResponse) -> Verdict:
         return _aside("already_decided")
     if now.before_void:
         return _goes(replace(now.before_void, acknowledgement="rejected"))
-    if now.state == "submitted" and data.submission_id in known_submissions(story, "void", "appeal"):
-        return _recorded(now)
     assert now.attempt
+    of_another = data.submission_id in known_submissions(story) - {now.attempt.data.submission_id}
+    if now.state == "submitted" and of_another:
+        return _recorded(now)
     if now.state == "submitted" and now.attempt.before.state in ("approved", "denied", "appealed"):
         return _goes(replace(now.attempt.before, acknowledgement="rejected"))
     return _goes(replace(now, state="draft", draft="rejected", acknowledgement="rejected"))
@@ -330,10 +332,9 @@ def attempts(story: Story) -> list[Attempt]:
     return sorted({attempt.ordinal: attempt for attempt in changes if attempt}.values(), key=lambda each: each.ordinal)
 
 
-def known_submissions(story: Story, *kinds: str) -> set[str | None]:
-    """Return the ids of the applied submissions of these kinds, or of any."""
-    submissions = [step.event.data for step in story.steps if isinstance(step.event.data, ClaimSubmitted)]
-    return {data.submission_id for data in submissions if not kinds or data.kind in kinds}
+def known_submissions(story: Story) -> set[str | None]:
+    """Return the ids of the applied submissions of any kind."""
+    return {step.event.data.submission_id for step in story.steps if isinstance(step.event.data, ClaimSubmitted)}
 
 
 def _earlier_submissions(story: Story) -> set[str | None]:
@@ -342,12 +343,13 @@ def _earlier_submissions(story: Story) -> set[str | None]:
     return {attempt.data.submission_id for attempt in attempts(story) if attempt.ordinal < current}
 
 
-def _last_approval(story: Story) -> Event:
+def _last_approval(story: Story) -> Event | None:
     """Return the latest approval for the awaited rank, or that made the claim approved."""
     rank = _awaited(story.now)
     approvals = [step for step in story.steps if step.event.kind == "approved"]
     counted = [step for step in approvals if step.rank == rank or step.before.state != step.after.state == "approved"]
-    return counted[-1].event
+    # A claim can be approved without any: a duplicate's denial beside a "reversal" that left an amount standing.
+    return counted[-1].event if counted else None
 
 
 def last_denial(story: Story) -> Event | None:
