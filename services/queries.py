@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from events import codec
 from events.contracts import Event
 from services.claim import Claim
+from services.claim_rows import unpack
 from services.database import describe_error
-from services.store import unpack
 from services.timing import EDGES_DAYS
 
 Database = AsyncEngine

@@ -3,11 +3,9 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from io import BytesIO
 from typing import Final, Literal, NamedTuple
 
 import asyncpg
-import msgspec
 from msgspec import Struct, field
 from msgspec.structs import force_setattr
 
@@ -15,9 +13,9 @@ from events import codec
 from events.contracts import Event
 from services import lifecycle, pgcopy, positions
 from services.claim import Change, Claim, State, key
+from services.claim_rows import add_rollup, claim_row, copy_claims, unpack, write_rollup
 from services.positions import Counts, GapKind, Item, Place, Reason, Refused, Run
 from services.rollups import Rollup, rollup
-from services.timing import is_open
 
 Phase = Literal["lock", "lookup", "fold", "write", "commit"]
 
@@ -78,20 +76,6 @@ class ClaimMovedError(Exception):
     """A locked claim has another version than when it was read; it cannot be, and is worth starting over."""
 
 
-_encode_claim: Final = msgspec.json.Encoder(enc_hook=int).encode
-_decode_claim: Final = msgspec.json.Decoder(Claim).decode
-
-
-def pack(claim: Claim) -> bytes:
-    """Return the claim as the JSON that ``claim.packed`` holds."""
-    return _encode_claim(claim)
-
-
-def unpack(packed: str | bytes) -> Claim:
-    """Return the claim that ``claim.packed`` holds."""
-    return _decode_claim(packed)
-
-
 async def prepare(connection: asyncpg.Connection) -> None:
     """Ready a connection: the temporary table that changed claims pass through, and a planner that does not guess."""
     for name, value in CONNECTION_SETTINGS.items():
@@ -138,7 +122,7 @@ async def write(
             await positions.write_dead_letters(connection, cluster_id, letters)
             await positions.write_gaps(connection, cluster_id, runs)
             # Rollup rows are shared by all trackers: taken last and in order, they are held briefly, never crosswise.
-            await _write_rollup(connection, difference)
+            await write_rollup(connection, difference)
             await _advance(connection, cluster_id, runs, accepted, letters, written)
     except BaseException:
         if not connection.is_closed():
@@ -263,15 +247,9 @@ def _settle(moves: Iterable[_Move], logged: dict[str, list[Event]], written: Wri
                 written.corrections += 1
         for change in move.claim.history[len(move.past) :]:
             written.transitions[change.state_before, change.state] += 1
-        _add(difference, move.before, -1)
-        _add(difference, rollup(move.claim), 1)
+        add_rollup(difference, move.before, -1)
+        add_rollup(difference, rollup(move.claim), 1)
     return {row: change for row, change in difference.items() if change != (0, 0)}
-
-
-def _add(difference: Rollup, rows: Rollup, sign: int) -> None:
-    for row, (n, total) in rows.items():
-        have = difference.get(row, (0, 0))
-        difference[row] = (have[0] + sign * n, have[1] + sign * total)
 
 
 async def _write_events(connection: asyncpg.Connection, accepted: Sequence[_Entry], recorded_at_us: int) -> None:
@@ -295,62 +273,28 @@ async def _write_events(connection: asyncpg.Connection, accepted: Sequence[_Entr
         )
         for entry in accepted
     ]
-    await _copy(connection, "event", rows)
+    await pgcopy.copy(connection, "event", rows)
 
 
 async def _write_claims(connection: asyncpg.Connection, moves: Sequence[_Move]) -> None:
     """Insert the new claims and update the others; the version sees to it that nobody else moved them meanwhile."""
-    new = [_claim_row(move) for move in moves if not move.version]
+    rows = [claim_row(move.claim_id, move.version + 1, move.claim) for move in moves]
+    new = [row for row in rows if row.version == 1]
     if new:
-        await _copy(connection, "claim", new)
-    changed = [_claim_row(move) for move in moves if move.version]
+        await copy_claims(connection, "claim", new)
+    changed = [row for row in rows if row.version > 1]
     if changed:
-        await _copy(connection, "changed", changed)
+        await copy_claims(connection, "changed", changed)
         status = await connection.execute(
             """
             UPDATE claim SET version = changed.version, state = changed.state, payer = changed.payer,
-                   open = changed.open, since = changed.since, waiting_since = changed.waiting_since, packed = changed.packed
+                   open = changed.open, since = changed.since, waiting_since = changed.waiting_since,
+                   packed = changed.packed
             FROM changed WHERE claim.claim_id = changed.claim_id AND claim.version = changed.version - 1
             """
         )
         if status != f"UPDATE {len(changed)}":
             raise ClaimMovedError
-
-
-def _claim_row(move: _Move) -> bytes:
-    claim = move.claim
-    return b"".join(
-        (
-            pgcopy.columns(8),
-            pgcopy.text(move.claim_id),
-            pgcopy.integer(move.version + 1),
-            pgcopy.text(claim.state),
-            pgcopy.text(claim.payer),
-            pgcopy.TRUE if is_open(claim) else pgcopy.FALSE,
-            pgcopy.timestamptz(claim.history[-1].at_us if claim.history else None),
-            pgcopy.timestamptz(min((wait.recorded_at_us for wait in claim.waiting), default=None)),
-            pgcopy.raw(pack(claim)),
-        )
-    )
-
-
-async def _copy(connection: asyncpg.Connection, table: str, rows: Iterable[bytes]) -> None:
-    await connection.copy_to_table(table, source=BytesIO(pgcopy.table(rows)), format="binary")
-
-
-async def _write_rollup(connection: asyncpg.Connection, difference: Rollup) -> None:
-    if not difference:
-        return
-    rows = sorted((*row, *change) for row, change in difference.items())
-    await connection.execute(
-        """
-        INSERT INTO rollup (name, payer, label, day, bucket, n, total)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::smallint[], $6::bigint[], $7::bigint[])
-        ON CONFLICT ON CONSTRAINT rollup_is_one_row
-        DO UPDATE SET n = rollup.n + excluded.n, total = rollup.total + excluded.total
-        """,
-        *zip(*rows, strict=True),
-    )
 
 
 async def _advance(
