@@ -1,7 +1,7 @@
 """What one claim adds to the rollups: they are a sum over claims, and a claim that changes adds a difference; pure."""
 
+from collections import Counter
 from datetime import date
-from typing import NamedTuple
 
 from services.claim import Claim, money
 from services.timing import bucket, day, duration_s, findings, is_open, spans
@@ -11,16 +11,8 @@ NO_DAY = date(1970, 1, 1)
 NO_BUCKET = -1
 
 
-class RollupKey(NamedTuple):
-    """A row of the rollup; ``name`` says what the others mean."""
-
-    name: str
-    payer: str
-    label: str
-    day: date
-    bucket: int
-
-
+RollupKey = tuple[str, str, str, date, int]
+"""A row: its name says what payer, label, day and bucket mean. A plain tuple: every event makes a dozen."""
 Rollup = dict[RollupKey, tuple[int, int]]
 """Each row's count and total."""
 
@@ -28,32 +20,31 @@ Rollup = dict[RollupKey, tuple[int, int]]
 def rollup(claim: Claim) -> Rollup:
     """Return the rows that the claim adds.
 
-    ``claims``: label is the state, the total its open cents. ``duration``: label is the measure, day the one on which it
-    ended, bucket as in ``timing.EDGES_DAYS``, the total its seconds. ``open``: label is the measure, day the one on which
-    it started. ``waiting`` and ``set_aside``: label is the reason, one for each event. ``finding`` and ``denial``: label
-    is the finding, or the reason of a denial in force.
+    ``claims``: label is the state, the total its open cents. ``duration``: label is the measure, day the one on which
+    it ended, bucket as in ``timing.EDGES_DAYS``, the total its seconds. ``open``: label is the measure, day the one on
+    which it started. ``waiting`` and ``set_aside``: label is the reason, one for each event. ``finding`` and
+    ``denial``: label is the finding, or the reason of a denial in force.
     """
     if claim.last is None:
         return {}
     payer = claim.payer
-    rows: Rollup = {RollupKey("claims", payer, claim.state or "none", NO_DAY, NO_BUCKET): (1, money(claim).open)}
+    amounts = money(claim)
+    rows: Rollup = {("claims", payer, claim.state or "none", NO_DAY, NO_BUCKET): (1, amounts.open)}
+    measured = [(span, duration_s(span)) for span in spans(claim)]
     opened = is_open(claim)
-    for span in spans(claim):
-        seconds = duration_s(span)
-        if seconds is None:
+    for (measure, measured_payer, start, end), seconds in measured:
+        if end is None or seconds is None:
             if opened:
-                rows[RollupKey("open", span.payer, span.measure, day(span.start), NO_BUCKET)] = (1, 0)
+                rows["open", measured_payer, measure, day(start), NO_BUCKET] = (1, 0)
         elif seconds >= 0:
-            ended = day(span.end) if span.end is not None else NO_DAY
-            rows[RollupKey("duration", span.payer, span.measure, ended, bucket(seconds))] = (1, seconds)
-    for wait in claim.waiting:
-        row = RollupKey("waiting", "", wait.reason, NO_DAY, NO_BUCKET)
-        rows[row] = (rows.get(row, (0, 0))[0] + 1, 0)
+            rows["duration", measured_payer, measure, day(end), bucket(seconds)] = (1, seconds)
+    for reason, waiting in Counter(wait.reason for wait in claim.waiting).items():
+        rows["waiting", "", reason, NO_DAY, NO_BUCKET] = (waiting, 0)
     for aside, count in claim.set_aside.items():
-        rows[RollupKey("set_aside", "", aside, NO_DAY, NO_BUCKET)] = (count, 0)
-    for finding in findings(claim):
-        rows[RollupKey("finding", payer, finding, NO_DAY, NO_BUCKET)] = (1, 0)
+        rows["set_aside", "", aside, NO_DAY, NO_BUCKET] = (count, 0)
+    for finding in findings(claim, amounts, [seconds for _, seconds in measured]):
+        rows["finding", payer, finding, NO_DAY, NO_BUCKET] = (1, 0)
     if claim.row in ("denied", "appealed"):
         for denial in claim.denial_reasons:
-            rows[RollupKey("denial", payer, denial, NO_DAY, NO_BUCKET)] = (1, 0)
+            rows["denial", payer, denial, NO_DAY, NO_BUCKET] = (1, 0)
     return rows

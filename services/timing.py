@@ -1,10 +1,10 @@
 """How long each part of reimbursement took, each measure defined once; pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Literal, NamedTuple
 
-from services.claim import Attempt, Claim, Moment, money
+from services.claim import Attempt, Claim, Moment, Money
 
 Measure = Literal["charge_lag", "acknowledgement", "decision", "denial_to_appeal", "appeal", "payment", "reimbursement"]
 MEASURES: tuple[Measure, ...] = (
@@ -87,11 +87,6 @@ def durations_s(claim: Claim) -> dict[Measure, int | None]:
     return found
 
 
-def clock_is_wrong(claim: Claim) -> bool:
-    """Say whether a measure ends before it begins."""
-    return any((duration_s(span) or 0) < 0 for span in spans(claim))
-
-
 def is_open(claim: Claim) -> bool:
     """Say whether somebody owes an answer: only then do measures without an end count as open."""
     return claim.row in ("submitted", "appealed")
@@ -121,13 +116,13 @@ def service_date(claim: Claim) -> date | None:
     return None
 
 
-def findings(claim: Claim) -> list[str]:
-    """Return the claim's findings, sorted: those its events left, and those its money and its times show now."""
-    found: set[str] = set(claim.findings)
-    if money(claim).open < 0:
-        found.add("credit_balance")
-    if clock_is_wrong(claim):
-        found.add("clock")
+def findings(claim: Claim, amounts: Money, durations: Iterable[int | None]) -> list[str]:
+    """Return the claim's findings, sorted: those its events left, and those its money and its durations show now."""
+    found: list[str] = list(claim.findings)
+    if amounts.open < 0:
+        found.append("credit_balance")
+    if any(seconds is not None and seconds < 0 for seconds in durations):
+        found.append("clock")
     return sorted(found)
 
 

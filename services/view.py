@@ -9,7 +9,7 @@ from events.codec import type_of_data
 from events.contracts import Event
 from services.cells import Verdict
 from services.claim import STATE_OF_ROW, Change, Claim, money, payment
-from services.timing import durations_s, findings
+from services.timing import duration_s, durations_s, findings, spans
 
 View = dict[str, Any]
 Explained = Sequence[tuple[Event, Verdict]]
@@ -37,7 +37,7 @@ def view(claim_id: str, claim: Claim, events: Explained | None = None) -> View:
         },
         "money": {name: dollars(cents) for name, cents in amounts._asdict().items()},
         "denial_reasons": list(claim.denial_reasons),
-        "findings": findings(claim),
+        "findings": findings(claim, amounts, map(duration_s, spans(claim))),
         "durations_s": durations_s(claim),
     }
     if events is not None:
