@@ -114,19 +114,28 @@ async def topics(settings: Settings, client: AIOKafkaAdminClient) -> list[Topic]
 
 
 def faults(settings: Settings, found: list[Topic]) -> list[str]:
-    """Say what is wrong with the topics: one missing, differing counts of partitions, records lost early."""
+    """Say why the topics cannot serve: one is missing or compacted, or their partition counts differ."""
     existing = {each.name for each in found}
     said = [f"topic {name} does not exist: run `claimpath topics`" for name in _names(settings) if name not in existing]
     counts = {each.partitions for each in found}
     if len(counts) > 1:
         told = ", ".join(f"{each.name} {each.partitions}" for each in found)
         said.append(f"the topics differ in their number of partitions ({told}): give each {max(counts)}")
-    for each in found:
-        if "compact" in each.cleanup:
-            said.append(f"topic {each.name} is compacted, which loses events: set its cleanup.policy to delete")
-        if 0 <= each.retention_ms < RETENTION_FLOOR_DAYS * _DAY_MS:
-            said.append(f"topic {each.name} keeps records under {RETENTION_FLOOR_DAYS} days: raise its retention.ms")
+    said += [
+        f"topic {each.name} is compacted, which loses events: set its cleanup.policy to delete"
+        for each in found
+        if "compact" in each.cleanup
+    ]
     return said
+
+
+def short_lived(found: list[Topic]) -> list[str]:
+    """Say which topics forget so early that a pause of the trackers may lose records."""
+    return [
+        f"topic {each.name} keeps records under {RETENTION_FLOOR_DAYS} days: raise its retention.ms"
+        for each in found
+        if 0 <= each.retention_ms < RETENTION_FLOOR_DAYS * _DAY_MS
+    ]
 
 
 def _names(settings: Settings) -> list[str]:

