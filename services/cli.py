@@ -33,6 +33,15 @@ def tracker() -> None:
 
 
 @app.command()
+def api() -> None:
+    """Serve claims, business metrics and health over HTTP until told to stop."""
+    from services.api import run as answer
+
+    given = settings()
+    serve(answer(given), given)
+
+
+@app.command()
 def migrate(json: Json = False) -> None:
     """Bring the database's schema to this release."""
     from services import database
@@ -83,3 +92,39 @@ def doctor(json: Json = False) -> None:
     states = {check.status for check in checks}
     code = terminal.UNREACHABLE if "unreachable" in states else terminal.NO if "failed" in states else terminal.DONE
     raise typer.Exit(code)
+
+
+@app.command()
+def verify(json: Json = False) -> None:
+    """Work out all claims and rollups a second time, in another way, and compare; exit code 1 where they differ."""
+    from services.verify import verify as compare
+
+    given = settings()
+    with terminal.progress("verifying events") as bar:
+        report = run(compare(given, bar))
+    if json:
+        terminal.show_json(report)
+    else:
+        terminal.show(
+            f"{report.claims} claims, {report.events} events, {report.rollups} rollups, {report.positions} positions: "
+            f"{report.difference_count} differences."
+        )
+        if report.differences:
+            rows = [(each.what, each.where, each.path, each.stored, each.expected) for each in report.differences]
+            terminal.show_table(("what", "where", "path", "stored", "expected"), rows)
+    raise typer.Exit(terminal.NO if report.difference_count else terminal.DONE)
+
+
+@app.command()
+def rebuild(json: Json = False) -> None:
+    """Make claims and rollups again from the event log, as after a change of the rules; first stop every tracker."""
+    from services.rebuild import rebuild as make_again
+
+    given = settings()
+    with terminal.progress("reading events") as bar:
+        made = run(make_again(given, bar))
+    if json:
+        terminal.show_json(made)
+    else:
+        counts = f"{made.claims} claims from {made.events} events: {made.changed} changed, {made.removed} removed."
+        terminal.show(counts)

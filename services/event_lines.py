@@ -33,13 +33,13 @@ class _Head(Struct):
 
 
 async def records(
-    descriptor: int, refuse: Callable[[RefusedLine], None], advance: Callable[[int], None]
+    descriptor: int, refuse: Callable[[RefusedLine], None], tell: Callable[[int], None]
 ) -> AsyncIterator[Record]:
     """Yield the records of an open file, pipe or terminal as soon as each line is whole; empty lines are passed over.
 
-    `refuse` is told of every other line, `advance` how many bytes each line was.
+    `refuse` is told of every other line, `tell` how many bytes are read so far.
     """
-    number = 0
+    number = size = 0
     async for line in _lines(descriptor):
         number += 1
         outcome = _outcome(line.strip()) if not line.isspace() else None
@@ -47,7 +47,8 @@ async def records(
             yield outcome
         elif outcome is not None:
             refuse(RefusedLine(number, outcome.reason, outcome.path, outcome.rule))
-        advance(len(line))
+        size += len(line)
+        tell(size)
 
 
 def _outcome(text: bytes) -> Record | Refusal:

@@ -66,18 +66,19 @@ def say(sentence: str) -> None:
 
 
 @contextmanager
-def progress(total: int | None, doing: str) -> Iterator[Callable[[int], None]]:
-    """Lend a function that moves a bar on, by bytes of `total` where that is known; a bar only people see."""
+def progress(doing: str, *, of_bytes: bool = False) -> Iterator[Callable[[int, int | None], None]]:
+    """Lend a function that is told how much is done, and of how much where that is known; only people see the bar."""
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield lambda _done, _total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    count = DownloadColumn() if of_bytes else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(doing, total=total)
-        yield lambda size: bar.advance(task, size)
+        task = bar.add_task(doing, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> NoReturn:
@@ -116,7 +117,8 @@ _FORESEEN: Final = (
     ("services.publish", "TopicsUnfit", NO),
     ("services.database", "SchemaMissing", UNREACHABLE),
     ("services.show", "BadTime", USAGE),
-    ("services.queries", "NoAnswer", UNREACHABLE),
+    ("services.rebuild", "TrackersRun", NO),
+    ("services.rebuild", "Unreadable", NO),
 )
 
 

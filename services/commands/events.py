@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Annotated
 
 import typer
@@ -22,8 +22,8 @@ def publish(file: Lines, json: Json = False) -> None:
     from services.publish import publish as publish_all
 
     given, refused = settings(), _Refused()
-    with _open(file) as (descriptor, size), terminal.progress(size, "publishing") as advance:
-        published = run(publish_all(given, records(descriptor, refused.note, advance)))
+    with _lines(file, "publishing", refused) as lines:
+        published = run(publish_all(given, lines))
     refused.end({"published": published}, json)
 
 
@@ -31,8 +31,8 @@ def publish(file: Lines, json: Json = False) -> None:
 def validate(file: Lines, json: Json = False) -> None:
     """Check events without publishing them; exit code 1 when some would be refused."""
     refused = _Refused()
-    with _open(file) as (descriptor, size), terminal.progress(size, "checking") as advance:
-        valid = run(_count(records(descriptor, refused.note, advance)))
+    with _lines(file, "checking", refused) as lines:
+        valid = run(_count(lines))
     refused.end({"valid": valid}, json)
 
 
@@ -80,13 +80,13 @@ async def _count(found: AsyncIterator[Record]) -> int:
 
 
 @contextmanager
-def _open(file: str) -> Iterator[tuple[int, int | None]]:
-    """Lend the descriptor of a file and its size; of standard input, whose size is not known, for `-`."""
-    if file == "-":
-        yield sys.stdin.fileno(), None
-        return
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        yield descriptor, os.fstat(descriptor).st_size
-    finally:
-        os.close(descriptor)
+def _lines(file: str, doing: str, refused: _Refused) -> Iterator[AsyncIterator[Record]]:
+    """Lend the good lines of a file, of standard input for `-`; a bar shows how far they are read."""
+    with ExitStack() as ending:
+        descriptor, size = sys.stdin.fileno(), None
+        if file != "-":
+            descriptor = os.open(file, os.O_RDONLY)
+            ending.callback(os.close, descriptor)
+            size = os.fstat(descriptor).st_size
+        bar = ending.enter_context(terminal.progress(doing, of_bytes=True))
+        yield records(descriptor, refused.note, lambda done: bar(done, size))

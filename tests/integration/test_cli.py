@@ -1,11 +1,14 @@
 """The command as people and scripts use it: what it prints, where, and with which exit code it ends."""
 
 import asyncio
+import importlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +18,9 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from events.topics import TOPICS
-from services import database, kafka
+from services import database, kafka, terminal
 from services.settings import Settings
+from tests.contract_example import PUBLISHED, SHOWN
 
 ROOT = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).with_name("claimpath")
@@ -86,6 +90,22 @@ async def consumed(settings: Settings, count: int) -> list[tuple[str, str, dict[
     topics = [record.topic.removeprefix(settings.topic_prefix) for record in records]
     keys, values = [(record.key or b"").decode() for record in records], [record.value or b"" for record in records]
     return list(zip(topics, keys, map(json.loads, values), strict=True))
+
+
+def until(ask: Callable[[], subprocess.CompletedProcess[str]], word: str) -> str:
+    """The answer, once the word is in it."""
+    deadline = time.monotonic() + LIMIT_S
+    while word not in (answer := ask().stdout):
+        assert time.monotonic() < deadline, answer
+    return answer
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def test_without_servers_the_command_says_how_to_get_some(claimpath: Claimpath) -> None:
@@ -278,6 +298,48 @@ def test_a_claim_nobody_knows_is_not_found(claimpath: Claimpath, env: dict[str, 
     """Exit code 1; a time that is none is a usage error."""
     assert claimpath("claim", "show", "CLM-1", env=env).returncode == 1
     assert claimpath("claim", "show", "CLM-1", "--as-of", "yesterday", env=env).returncode == 2
+
+
+def test_a_published_claim_can_be_shown_exported_and_verified(
+    claimpath: Claimpath, env: dict[str, str], tmp_path: Path
+) -> None:
+    """From lines to the claim of the contract, by commands alone; SIGTERM ends the tracker with exit code 0."""
+    env |= {"CLAIMPATH_TRACKER_LISTEN": f"127.0.0.1:{free_port()}"}
+    assert claimpath("topics", env=env).returncode == 0
+    assert claimpath("publish", "-", env=env, stdin=PUBLISHED).returncode == 0
+    with subprocess.Popen(
+        [str(COMMAND), "tracker"], cwd=tmp_path, env={**os.environ, **env}, stderr=subprocess.PIPE, text=True
+    ) as tracker:
+        shown = until(lambda: claimpath("claim", "show", "CLM-000123", "--json", env=env), '"state":"approved"')
+        tracker.terminate()
+        _, log = tracker.communicate(timeout=LIMIT_S)
+    assert tracker.returncode == 0, log
+    assert "p_5b1f0c9e" not in log
+    found, wanted = json.loads(shown), json.loads(SHOWN)
+    recorded = {line["recorded_at"] for line in found["events"] + found["history"]}
+    for line in found["events"] + found["history"] + wanted["events"] + wanted["history"]:
+        line["recorded_at"] = "then"
+    assert {key: value for key, value in found.items() if key in wanted and key != "facets"} == {
+        key: value for key, value in wanted.items() if key != "facets"
+    }
+    assert wanted["facets"].items() <= found["facets"].items()
+    assert all(time.endswith("Z") for time in recorded)
+    plain = claimpath("claim", "show", "CLM-000123", env=env).stdout
+    assert all(word in plain for word in ("approved", "88.00", "835-1", "applied", "reimbursement"))
+    exported = json.loads(claimpath("claims", "export", env=env).stdout)
+    assert (exported["claim_id"], exported["state"], "events" in exported) == ("CLM-000123", "approved", False)
+    rows = claimpath("claims", "export", "--format", "csv", env=env).stdout.splitlines()
+    assert [row.split(",")[0] for row in rows] == ["claim_id", "CLM-000123"]
+    verified = claimpath("verify", "--json", env=env)
+    assert (verified.returncode, json.loads(verified.stdout)["difference_count"]) == (0, 0)
+    rebuilt = claimpath("rebuild", "--json", env=env)
+    assert (rebuilt.returncode, json.loads(rebuilt.stdout)["changed"]) == (0, 0)
+
+
+def test_every_foreseen_error_exists() -> None:
+    """Each error that has an exit code of its own is an exception of the module that is named."""
+    for module, name, _ in terminal._FORESEEN:  # noqa: SLF001
+        assert issubclass(getattr(importlib.import_module(module), name), Exception)
 
 
 def test_a_bug_is_told_without_the_values_in_it(tmp_path: Path) -> None:
