@@ -13,19 +13,16 @@ from events import codec
 from events.contracts import Event
 from services.claim import Claim
 from services.claim_rows import unpack
-from services.database import describe_error
 from services.timing import EDGES_DAYS
 
 Database = AsyncEngine
 """What readers hold: `services.database.engine` makes one."""
+FAILURES: Final = (SQLAlchemyError, OSError)
+"""What readers raise where PostgreSQL does not answer, or with an error."""
 EXPORT_ROWS: Final = 1_000
 """How many claims of an export are in memory at once."""
 WINDOWS: Final = ("all", "30d", "90d")
 """Which durations a metric counts: all, or what ended on one of the last so many UTC days, today being the last."""
-
-
-class NoAnswer(Exception):
-    """PostgreSQL did not answer a reader, or with an error; the message names it and no value."""
 
 
 class Count(NamedTuple):
@@ -63,12 +60,9 @@ class Business(NamedTuple):
 
 @asynccontextmanager
 async def reading(database: Database) -> AsyncIterator[AsyncConnection]:
-    """Give a connection whose statements all see one moment and can change nothing; NoAnswer where one fails."""
-    try:
-        async with database.connect() as connection:
-            yield await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    except (SQLAlchemyError, OSError) as error:
-        raise NoAnswer(describe_error(error)) from None
+    """Give a connection whose statements all see the database of one moment, and can change nothing."""
+    async with database.connect() as connection:
+        yield await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
 async def claim(connection: AsyncConnection, claim_id: str) -> Claim | None:

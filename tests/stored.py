@@ -8,7 +8,7 @@ import asyncpg
 
 from events import codec
 from events.contracts import ClaimSubmitted, Event, SessionRecorded
-from services import database, positions, store
+from services import database, kafka, positions, store
 from services.positions import Gap, Item, Place, Refused, Run
 from services.settings import Settings
 from tests.stories import body
@@ -32,20 +32,34 @@ async def store_records(
     settings: Settings, records: Iterable[codec.Record], gaps: dict[str, int] | None = None
 ) -> store.Written:
     """Store the records as one batch; ``gaps`` says how many offsets are lost at the end of a topic's run."""
-    lost = gaps or {}
+    lost = {kafka.topic(settings, topic): count for topic, count in (gaps or {}).items()}
     by_topic: defaultdict[str, list[codec.Record]] = defaultdict(list, {topic: [] for topic in lost})
     for each in records:
-        by_topic[each.topic].append(each)
+        by_topic[kafka.topic(settings, each.topic)].append(each)
     engine = database.engine(settings, application="test", role="claimpath_tracker")
     try:
         async with engine.connect() as connection:
-            driver = (await connection.get_raw_connection()).driver_connection
-            assert isinstance(driver, asyncpg.Connection)
+            driver = await database.driver(connection)
             await store.prepare(driver)
             log = {(topic, 0): (0, 1_000_000_000) for topic in by_topic}
-            begins = await positions.open_positions(driver, CLUSTER, log)
+            begins = (await positions.open_positions(driver, CLUSTER, log)).positions
             runs = [_run(place, begin, by_topic[place.topic], lost) for place, begin in begins.items()]
             return await store.write(driver, CLUSTER, runs, _untimed)
+    finally:
+        await engine.dispose()
+
+
+async def run_sql(settings: Settings, statements: str) -> list[asyncpg.Record]:
+    """Do to the database what only its owner can; return the rows of the last statement."""
+    engine = database.engine(settings, application="test-owner")
+    try:
+        async with engine.connect() as connection:
+            driver = await database.driver(connection)
+            *before, last = [statement for statement in statements.split(";") if statement.strip()]
+            for statement in before:
+                await driver.execute(statement)
+            rows: list[asyncpg.Record] = await driver.fetch(last)
+            return rows
     finally:
         await engine.dispose()
 
