@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -58,6 +58,7 @@ class ServerProcess:
         user: str | None = None,
         outlive_us: bool = False,
         remove_after_us: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Start `command` (as `user`) and return at once; unless it may outlive us, it ends when this process does.
 
@@ -67,11 +68,12 @@ class ServerProcess:
             user: the system user to run as; None is ourselves.
             outlive_us: leave the server to itself.
             remove_after_us: a directory to delete when this process is gone without having stopped the server.
+            environment: variables to give it beside the few of ours that every program needs.
         """
         self._pid_file.unlink(missing_ok=True)
         guard = [sys.executable, "-I", str(Path(__file__).resolve()), str(self._pid_file), str(int(stop_signal))]
         guard += [user or "", "outlive" if outlive_us else "follow", str(remove_after_us or ""), *command]
-        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        variables = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | dict(environment or {})
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             self._guard = subprocess.Popen(  # noqa: S603 - our own file with arguments of our own, and no shell
@@ -79,7 +81,7 @@ class ServerProcess:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=environment,
+                env=variables,
                 cwd=self.log.parent,
                 start_new_session=True,  # a Ctrl-C at the terminal is for us: we stop the servers in our own order
             )

@@ -1,5 +1,6 @@
 """The read SQL: claims, the events behind them, and what the business metrics are made of."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -111,10 +112,21 @@ async def business(connection: AsyncConnection, max_payers: int, max_reasons: in
     )
 
 
+async def outcomes(connection: AsyncConnection) -> Counter[str]:
+    """Return how many records had each outcome, over all positions."""
+    row = (await connection.execute(_OUTCOMES)).one()
+    return Counter(row._asdict())
+
+
 def _instant(time_us: int | None) -> datetime | None:
     return None if time_us is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
 
 
+_OUTCOMES: Final = text("""
+    SELECT coalesce(sum(accepted), 0)::bigint AS accepted, coalesce(sum(duplicate), 0)::bigint AS duplicate,
+           coalesce(sum(dead_letter), 0)::bigint AS dead_letter, coalesce(sum(gap), 0)::bigint AS gap
+    FROM position
+""")
 _CLAIM: Final = text("SELECT packed FROM claim WHERE claim_id = :claim_id")
 _CLAIMS: Final = text("SELECT claim_id, packed FROM claim ORDER BY claim_id")
 _EVENTS: Final = text("""
