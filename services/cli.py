@@ -1,8 +1,10 @@
 """The command `claimpath`: every command by its name, and those that run or check a whole installation."""
 
 import sys
+from typing import Annotated
 
 import typer
+from msgspec import to_builtins
 
 from services import terminal
 from services.commands import claims, events, stack
@@ -42,6 +44,32 @@ def api() -> None:
 
 
 @app.command()
+def demo(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Run to the end, verify, and stop.")] = False,
+    claims: Annotated[int, typer.Option(min=1, help="How many claims; live: with each seed.")] = 2_000,
+    seed: Annotated[int, typer.Option(help="Equal seeds tell equal claims.")] = 7,
+    json: Json = False,
+) -> None:
+    """Run everything on servers of its own and show claims live; Ctrl-C stops all of it."""
+    from services import demo as demonstration
+    from services import logs
+
+    logs.silence()
+    if not once and not json:
+        demonstration.live(claims, seed, terminal.say)
+        return
+    summary = demonstration.once(claims, seed, terminal.say)
+    if json:
+        terminal.show_json(summary)
+    else:
+        terminal.show_table(
+            ("", ""), [(name, value) for name, value in to_builtins(summary).items() if name != "timing"]
+        )
+    raise typer.Exit(terminal.DONE if summary.holds else terminal.NO)
+
+
+@app.command()
 def migrate(json: Json = False) -> None:
     """Bring the database's schema to this release."""
     from services import database
@@ -50,7 +78,8 @@ def migrate(json: Json = False) -> None:
     if json:
         terminal.show_json({"before": before, "after": after})
     else:
-        terminal.show(f"The schema is at revision {after}{'' if before == after else f', before {before}'}.")
+        moved = "already" if before == after else f"now, from {before or 'none'}"
+        terminal.show(f"The schema is at revision {after} {moved}.")
 
 
 @app.command()

@@ -65,7 +65,7 @@ async def _topics(settings: Settings, client: AIOKafkaAdminClient) -> list[Check
     if failed or warned:
         return failed + warned
     words = ", ".join(each.name for each in found)
-    return [Check("topics", "ok", f"{words}: {found[0].partitions} partitions, {found[0].replication} replicas")]
+    return [Check("topics", "ok", f"{words}: {found[0].partitions} partitions, replication {found[0].replication}")]
 
 
 async def _group(settings: Settings, client: AIOKafkaAdminClient) -> Check:

@@ -45,16 +45,18 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     if sys.stdout.isatty():
         from rich.box import SIMPLE_HEAD
         from rich.console import Console
-        from rich.table import Table
+        from rich.table import Column, Table
         from rich.text import Text
 
-        table = Table(*columns, box=SIMPLE_HEAD)
+        # Folded, because an id cut short is no id.
+        folded = (Column(name, overflow="fold") for name in columns)
+        table = Table(*folded, box=SIMPLE_HEAD, show_header=any(columns))
         for row in cells:
             table.add_row(*map(Text, row))  # as text: a cell is data and never markup
         Console().print(table)
         return
-    lines = [list(columns), *cells]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
+    lines = [list(columns), *cells] if any(columns) else cells
+    widths = [max((len(line[column]) for line in lines), default=0) for column in range(len(columns))]
     for line in lines:
         padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         sys.stdout.write("  ".join(padded).rstrip() + "\n")
