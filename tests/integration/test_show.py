@@ -8,9 +8,13 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.codec import Record
 from events.topics import TOPIC_OF_TYPE
+from services import database, queries
 from services.lifecycle import fold
 from services.settings import Settings
 from services.show import BadTime, claim_show, claims_export, read_time
@@ -39,7 +43,7 @@ async def test_the_example_of_the_contract_is_shown_from_the_database(settings: 
     assert without_recording(shown) == without_recording(json.loads(SHOWN))
     recorded = [event["recorded_at"] for event in shown["events"]]
     assert recorded == sorted(recorded, reverse=True)
-    assert {text[-1] for text in recorded} == {"Z"}
+    assert {instant[-1] for instant in recorded} == {"Z"}
 
 
 async def test_as_of_tells_the_claim_as_it_was(settings: Settings) -> None:
@@ -126,6 +130,31 @@ async def test_the_export_has_every_claim_in_order(settings: Settings) -> None:
     assert table[1:] == [flat(claim["claim_id"], fold(stories[claim["claim_id"]])) for claim in told]
 
 
+async def test_a_long_export_comes_in_portions(settings: Settings) -> None:
+    """More claims than are held in memory at once all come, once each and in order."""
+    names = [f"L-{number:05}" for number in range(queries.EXPORT_ROWS + 7)]
+    await store_events(settings, [session(claim_id=name) for name in names])
+    assert [json.loads(line)["claim_id"] async for line in claims_export(settings, "jsonl")] == names
+
+
+async def test_readers_can_change_nothing(settings: Settings) -> None:
+    """The role that reads may not write, and its transactions would not let it."""
+    engine = database.engine(settings, application="test", role="claimpath_reader")
+    statements = (
+        "DELETE FROM event",
+        "UPDATE claim SET state = 'approved'",
+        "DELETE FROM dead_letter",
+        "DROP TABLE gap",
+    )
+    for begin, state in ((queries.reading, "25006"), (AsyncEngine.begin, "42501")):
+        for statement in statements:
+            with pytest.raises(DBAPIError) as caught:
+                async with begin(engine) as connection:
+                    await connection.execute(text(statement))
+            assert database.sqlstate(caught.value) == state
+    await engine.dispose()
+
+
 async def test_an_empty_database_exports_a_header_or_nothing(settings: Settings) -> None:
     """No claims are no lines."""
     assert [line async for line in claims_export(settings, "jsonl")] == []
@@ -133,14 +162,14 @@ async def test_an_empty_database_exports_a_header_or_nothing(settings: Settings)
 
 
 @pytest.mark.parametrize(
-    "text",
+    "written",
     ["", "yesterday", "2026-3-1", "2026-02-30", "20260301", "2026-W10-1", "2026-03-01T10:00:00", "2026-03-01T10:00Z",
      "2026-03-01T25:00:00Z", "0001-01-01T00:00:00+10:00", "2026-03-01T00:00:00+99:00", "\u0662026-03-01"],
 )  # fmt: skip
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_what_is_no_time_is_refused(written: str) -> None:
     """A time without an offset, or in another form, is refused with the two forms that are read."""
     with pytest.raises(BadTime, match="instant with an offset, like 2026-03-20T14:00:00Z, or a date"):
-        read_time(text)
+        read_time(written)
 
 
 def test_times_are_read_to_the_microsecond() -> None:
