@@ -116,6 +116,7 @@ def _ending(error: BaseException) -> tuple[int, str] | None:
 # Errors whose message is written for people and names no value.
 _FORESEEN: Final = (
     ("infra.server_process", "ServerError", UNREACHABLE),
+    ("services.demo", "DemoFailed", NO),
     ("services.publish", "TopicsUnfit", NO),
     ("services.database", "SchemaMissing", UNREACHABLE),
     ("services.show", "BadTime", USAGE),
