@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from events.codec import read
 from events.contracts import Event, ResponseKind
@@ -128,6 +129,13 @@ def test_order_of_arrival_and_repetition_change_nothing() -> None:
     assert claim([*reversed(events), *events]) == claim(events)
 
 
+def test_a_repeated_event_keeps_its_first_recording() -> None:
+    """What was known first counts, in whatever order the two are read."""
+    first = session()
+    again = structs.replace(first, recorded_at_us=first.recorded_at_us + 1_000_000)
+    assert claim([first, again]) == claim([again, first]) == claim([first])
+
+
 def test_a_claim_of_waiting_events_only_has_no_state() -> None:
     """What came too early is kept until its claim begins."""
     told = claim([PAID])
@@ -194,6 +202,9 @@ def test_an_approval_by_a_higher_rank_makes_a_denied_claim_approved() -> None:
     assert (told["state"], told["denial_reasons"], told["facets"]["payer_rank"]) == ("approved", [], 1)
     assert not told["facets"]["needs_information"]
     assert claim([original(rank=2), DENIED, response("approved", day=30, rank=1)])["state"] == "denied"
+    refiled = [original(), response("rejected", day=5), original(day=6), DENIED, response("approved", day=30, rank=2)]
+    assert claim(refiled)["rejection_reasons"] == ["A3:562:82"]
+    assert becomes([*refiled, appeal(reason="underpayment")]) == "appealed"
 
 
 @pytest.mark.parametrize("kind", [*NEWS, "rejected", "denied"])
@@ -248,6 +259,7 @@ def test_a_rejected_attempt_made_from_elsewhere_is_a_draft_again(given: str) -> 
     """A rejected claim that was made from a draft or an open claim stays the current one, as a draft."""
     told = claim([*GIVEN[given], replacement(day=41, charge="99.00"), response("rejected", day=42)])
     assert (said(told), told["money"]["billed"], told["facets"]["attempt"]) == ("draft rejected", "99.00", 2)
+    assert told["facets"]["acknowledgement"] == "rejected"
 
 
 def test_attempts_are_numbered_in_the_order_opened() -> None:
@@ -265,12 +277,15 @@ def test_a_rejection_of_a_void_takes_the_void_back() -> None:
     )
 
 
-def test_a_rejection_of_an_applied_void_or_appeal_does_not_move_an_open_attempt() -> None:
-    """In submitted, a rejection that names what is not an attempt is recorded."""
+def test_a_rejection_of_another_known_submission_does_not_move_an_open_attempt() -> None:
+    """In submitted, a rejection of a void, an appeal or a resubmission is recorded."""
     voided = [original(), void(submission_id="VOID-1"), original(day=30)]
-    assert becomes([*voided, response("rejected", day=40, submission_id="VOID-1")]) == "submitted"
     appealed = [original(), DENIED, appeal(submission_id="APP-1"), replacement(day=33)]
-    assert becomes([*appealed, response("rejected", day=40, submission_id="APP-1")]) == "submitted"
+    refiled = [original(), DENIED, appeal(), original(day=33, submission_id="AGAIN"), replacement(day=34)]
+    for story, name in ((voided, "VOID-1"), (appealed, "APP-1"), (refiled, "AGAIN")):
+        told = claim([*story, response("rejected", day=40, submission_id=name)])
+        assert told["facets"] == claim(story)["facets"]
+        assert (told["state"], told["rejection_reasons"]) == ("submitted", [])
 
 
 def test_a_secondary_claim_follows_an_approval() -> None:

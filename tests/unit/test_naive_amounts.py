@@ -92,6 +92,8 @@ def test_payment_is_partial_until_nothing_is_open() -> None:
     payments = [claim(story)["facets"]["payment"] for story in ([original(), part], [original(), part, rest])]
     assert payments == ["partial", "paid"]
     assert claim([original(), part, rest, back])["facets"]["payment"] == "reversed"
+    nothing = response("approved", paid="0.00", allowed="60.00")
+    assert claim([original(), nothing])["facets"]["payment"] == "unpaid"
 
 
 def test_a_secondary_payment_is_not_counted_twice() -> None:
@@ -185,6 +187,7 @@ def test_appeals_are_timed_from_the_denial_and_to_the_decision() -> None:
     decided = [*story, appeal(day=40, at="00:00"), response("approved", day=45)]
     assert (seconds(*decided)["denial_to_appeal"], seconds(*decided)["appeal"]) == (20 * DAY, 5 * DAY)
     assert seconds(*decided, replacement(day=50))["appeal"] == 5 * DAY
+    assert seconds(*decided, response("approved", day=60))["appeal"] == 5 * DAY
     underpaid = [original(), response("approved"), appeal(at="00:00"), response("denied", day=45)]
     assert "denial_to_appeal" not in seconds(*underpaid)
     assert seconds(*underpaid)["appeal"] == 13 * DAY
@@ -229,6 +232,8 @@ def test_open_claims_count_from_the_day_they_started() -> None:
         ("P2", "reimbursement", on(2), -1): (1, 0),
     }
     assert rows("open", session()) == rows("open", session(), original(), DENIED) == {}
+    reopened = rows("open", original(), response("approved"), response("reversed", day=21))
+    assert {row[1] for row in reopened} == {"acknowledgement", "payment"}
 
 
 def test_each_measure_belongs_to_the_payer_of_its_attempt() -> None:
@@ -242,7 +247,9 @@ def test_each_measure_belongs_to_the_payer_of_its_attempt() -> None:
 @pytest.mark.parametrize(("days", "bucket"), [(0, 0), (1, 0), (2, 1), (3, 1), (365, 14), (366, 15)])
 def test_a_duration_falls_in_the_first_bucket_that_holds_it(days: int, bucket: int) -> None:
     """The edges are days, each inside its bucket."""
-    told = rows("duration", session(day=2), original(day=2 + days))
+    events = [session(at="08:00"), original(day=2 + days)]
+    assert claim(events)["findings"] == []
+    told = rows("duration", *events)
     assert told == {("60054", "charge_lag", on(2 + days), bucket): (1, days * DAY)}
 
 

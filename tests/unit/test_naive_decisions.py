@@ -78,6 +78,8 @@ def test_a_denial_with_another_payer_claim_number_is_of_a_part() -> None:
     assert outcome(original(), unnumbered, other)[:2] == ("waiting", "no_reversal")
     both = response("approved", day=21, paid="1.00", allowed="1.00", pcn="PCN-2")
     assert outcome(original(), PAID, both, other)[:2] == ("waiting", "no_reversal")
+    secondary = response("approved", day=21, paid="1.00", allowed="1.00", pcn="PCN-2", rank=2)
+    assert outcome(original(), PAID, secondary, other)[3] == ["partial_denial"]
 
 
 @pytest.mark.parametrize("reason", ["CO-18", "OA-B13"])
@@ -118,6 +120,10 @@ def test_an_appeal_older_than_the_approval_is_overtaken() -> None:
     early = appeal(day=10)
     told = claim([original(), early, PAID])
     assert told["events"][1]["reason"] == "overtaken"
+    back, again = response("reversed", day=22, paid="-50.00", allowed="-60.00"), response("approved", day=30)
+    between = appeal(day=25)
+    told = claim([original(), PAID, back, between, again])
+    assert [entry["reason"] for entry in told["events"] if entry["id"] == between.id] == ["overtaken"]
     denied_first = [original(), early, response("denied", day=15)]
     assert claim(denied_first)["state"] == "appealed"
 
@@ -204,6 +210,18 @@ def test_denial_reasons_last_until_an_approval() -> None:
     assert claim([*story, taken_back])["denial_reasons"] == ["CO-50"]
     told = claim([*story, taken_back, undone])
     assert (told["state"], told["denial_reasons"]) == ("approved", [])
+    refused = [original(), DENIED, replacement(), response("rejected", day=23)]
+    assert claim(refused)["denial_reasons"] == ["CO-50"]
+
+
+def test_denial_reasons_of_a_duplicate_stay_until_the_awaited_payer_approves() -> None:
+    """An approval that stands again after a duplicate denial has not answered the denial before it."""
+    taken_back = response("reversed", day=31, paid="0.00", allowed="0.00")
+    story = [original(), PAID, replacement(), response("denied", day=30), taken_back, DUPLICATE]
+    story += [response("pended", day=41), response("approved", day=42, rank=2), session(day=43)]
+    told = claim(story)
+    assert (told["state"], told["denial_reasons"]) == ("approved", ["CO-50"])
+    assert claim([*story, response("approved", day=44)])["denial_reasons"] == []
 
 
 def test_rejection_reasons_are_those_of_the_latest_rejection() -> None:
