@@ -3,8 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-
-import asyncpg
+from typing import Any
 
 from events import codec
 from events.contracts import ClaimSubmitted, Event, SessionRecorded
@@ -49,7 +48,7 @@ async def store_records(
         await engine.dispose()
 
 
-async def run_sql(settings: Settings, statements: str) -> list[asyncpg.Record]:
+async def run_sql(settings: Settings, statements: str) -> list[tuple[Any, ...]]:
     """Do to the database what only its owner can; return the rows of the last statement."""
     engine = database.engine(settings, application="test-owner")
     try:
@@ -58,8 +57,7 @@ async def run_sql(settings: Settings, statements: str) -> list[asyncpg.Record]:
             *before, last = [statement for statement in statements.split(";") if statement.strip()]
             for statement in before:
                 await driver.execute(statement)
-            rows: list[asyncpg.Record] = await driver.fetch(last)
-            return rows
+            return [tuple(row) for row in await driver.fetch(last)]
     finally:
         await engine.dispose()
 
