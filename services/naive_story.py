@@ -102,7 +102,7 @@ class Story:
 
 def tell(events: Iterable[Event]) -> Story:
     """Step through the set of events in their order; after each that applied, try the waiting ones from the oldest."""
-    each = {(event.source, event.id): event for event in sorted(events, key=lambda event: -event.recorded_at_us)}
+    each = {(event.source, event.id): event for event in events}
     story = Story(sorted(each.values(), key=_order))
     for event in story.events:
         applied = _applies(story, event, event)

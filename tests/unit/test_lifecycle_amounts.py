@@ -1,4 +1,4 @@
-"""The naive telling of the rules: money, time and what a claim adds to the rollups, worked by hand."""
+"""The rules, by both tellings: money, time and what a claim adds to the rollups, worked by hand."""
 
 import json
 import random
@@ -9,9 +9,11 @@ import pytest
 
 from events.codec import read
 from events.contracts import Event
-from services.naive import claim, rollups
+from services.claim import Claim
+from services.rollups import rollup as claim_rollup
 from tests.contract_example import PUBLISHED, RECORDED_AT_US, SHOWN
 from tests.stories import appeal, on, original, replacement, response, session, void
+from tests.tellings import claim, rollup
 
 NO_DAY = date(1970, 1, 1)
 DAY = 86_400
@@ -36,7 +38,7 @@ def seconds(*events: Event) -> dict[str, Any]:
 
 def rows(name: str, *events: Event) -> dict[tuple[Any, ...], tuple[int, int]]:
     """The rows of one rollup, without its name."""
-    return {row[1:]: value for row, value in rollups(events).items() if row[0] == name}
+    return {row[1:]: value for row, value in rollup(events).items() if row[0] == name}
 
 
 def test_the_example_of_the_contract() -> None:
@@ -50,7 +52,7 @@ def test_the_example_of_the_contract() -> None:
 
 def test_rollups_of_the_example() -> None:
     """A paid claim adds itself to its state and five durations, on the days they ended, in their buckets of days."""
-    assert rollups(example()) == {
+    assert rollup(example()) == {
         ("claims", "60054", "approved", NO_DAY, -1): (1, 0),
         ("duration", "60054", "charge_lag", date(2026, 3, 4), 1): (1, 2 * DAY),
         ("duration", "60054", "acknowledgement", date(2026, 3, 5), 0): (1, 57_600),
@@ -253,15 +255,20 @@ def test_a_duration_falls_in_the_first_bucket_that_holds_it(days: int, bucket: i
     assert told == {("60054", "charge_lag", on(2 + days), bucket): (1, days * DAY)}
 
 
+def test_a_claim_without_events_adds_nothing() -> None:
+    """What a claim adds is a difference to what it added before, which for a new claim is nothing."""
+    assert claim_rollup(Claim()) == {}
+
+
 def test_rollups_count_what_waits_is_aside_is_found_and_was_denied() -> None:
     """Waiting and set-aside events are counted by reason, findings and denial reasons by payer."""
     early = [response("denied", day=1), response("accepted", day=1)]
-    assert rollups(early) == {
+    assert rollup(early) == {
         ("claims", "", "none", NO_DAY, -1): (1, 0),
         ("waiting", "", "no_submission", NO_DAY, -1): (2, 0),
     }
     events = [session(), original(), DENIED, session(day=21, session_id="S-2"), response("rejected", day=30)]
-    found = {row: value for row, value in rollups(events).items() if row[0] not in ("duration", "open")}
+    found = {row: value for row, value in rollup(events).items() if row[0] not in ("duration", "open")}
     assert found == {
         ("claims", "60054", "denied", NO_DAY, -1): (1, 13_000),
         ("denial", "60054", "CO-50", NO_DAY, -1): (1, 0),

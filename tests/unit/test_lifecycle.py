@@ -1,14 +1,13 @@
-"""The naive telling of the rules: every cell of the table, and the rules around it, as given, when, then."""
+"""The rules, by both tellings: every cell of the table, and the rules around it, as given, when, then."""
 
 from typing import Any
 
 import pytest
-from msgspec import structs
 
 from events.codec import read
 from events.contracts import Event, ResponseKind
-from services.naive import claim
 from tests.stories import appeal, body, original, replacement, response, session, void
+from tests.tellings import claim
 
 NEWS: tuple[ResponseKind, ...] = ("acknowledged", "accepted", "pended", "information_requested", "forwarded")
 PAID = response("approved", paid="50.00", allowed="60.00")
@@ -28,6 +27,7 @@ GIVEN: dict[str, list[Event]] = {
     "appealed": [session(), original(), DENIED, appeal()],
 }
 WHEN: dict[str, Event] = {
+    "session": session(day=40, served=2),
     "original": original(day=40),
     "replacement": replacement(day=40),
     "void": void(day=40),
@@ -41,34 +41,36 @@ WHEN: dict[str, Event] = {
 NEW_ATTEMPT = {"original": "submitted", "replacement": "submitted"}
 RESPONSES = (*NEWS, "rejected", "reversed", "denied", "approved")
 THEN: dict[str, dict[str, str]] = {
-    "(none)": NEW_ATTEMPT | dict.fromkeys(("void", "appeal", *RESPONSES), "waiting no_submission"),
+    "(none)": NEW_ATTEMPT
+    | {"session": "draft new"}
+    | dict.fromkeys(("void", "appeal", *RESPONSES), "waiting no_submission"),
     "draft, new": NEW_ATTEMPT
-    | {"void": "set_aside nothing_to_void"}
+    | {"session": "draft new", "void": "set_aside nothing_to_void"}
     | dict.fromkeys(("appeal", *RESPONSES), "waiting no_submission"),
     "draft, rejected": NEW_ATTEMPT
-    | {"void": "set_aside nothing_to_void", "appeal": "set_aside never_adjudicated"}
+    | {"session": "draft rejected", "void": "set_aside nothing_to_void", "appeal": "set_aside never_adjudicated"}
     | dict.fromkeys(NEWS, "set_aside attempt_over")
     | {"rejected": "draft rejected", "reversed": "draft rejected"}
     | {"denied": "denied no_open_submission", "approved": "approved no_open_submission"},
     "draft, voided": NEW_ATTEMPT
-    | {"void": "set_aside nothing_to_void", "appeal": "set_aside voided"}
+    | {"session": "draft voided", "void": "set_aside nothing_to_void", "appeal": "set_aside voided"}
     | dict.fromkeys(NEWS, "set_aside attempt_over")
     | {"rejected": "denied", "reversed": "draft voided"}
     | {"denied": "draft voided decided_after_void", "approved": "draft voided credit_balance decided_after_void"},
     "submitted": NEW_ATTEMPT
-    | {"void": "draft voided", "appeal": "waiting no_decision"}
+    | {"session": "submitted", "void": "draft voided", "appeal": "waiting no_decision"}
     | dict.fromkeys(NEWS, "submitted")
     | {"rejected": "draft rejected", "reversed": "submitted", "denied": "denied", "approved": "approved"},
-    "approved": {"original": "set_aside already_approved", "replacement": "submitted"}
+    "approved": {"session": "approved", "original": "set_aside already_approved", "replacement": "submitted"}
     | {"void": "draft voided credit_balance", "appeal": "appealed"}
     | dict.fromkeys(NEWS, "approved")
     | {"rejected": "set_aside already_decided", "reversed": "submitted"}
     | {"denied": "waiting no_reversal", "approved": "approved"},
     "denied": NEW_ATTEMPT
-    | {"void": "draft voided", "appeal": "appealed"}
+    | {"session": "denied", "void": "draft voided", "appeal": "appealed"}
     | dict.fromkeys(NEWS, "denied")
     | {"rejected": "set_aside already_decided", "reversed": "denied", "denied": "denied", "approved": "approved"},
-    "appealed": {"original": "appealed resubmitted_under_appeal", "replacement": "submitted"}
+    "appealed": {"session": "appealed", "original": "appealed resubmitted_under_appeal", "replacement": "submitted"}
     | {"void": "draft voided", "appeal": "appealed"}
     | dict.fromkeys(NEWS, "appealed")
     | {"rejected": "set_aside already_decided", "reversed": "appealed", "denied": "denied", "approved": "approved"},
@@ -127,13 +129,6 @@ def test_order_of_arrival_and_repetition_change_nothing() -> None:
     """A claim is a function of the set of its events."""
     events = [session(), original(), response("accepted", day=5), DENIED, appeal(), response("approved", day=60)]
     assert claim([*reversed(events), *events]) == claim(events)
-
-
-def test_a_repeated_event_keeps_its_first_recording() -> None:
-    """What was known first counts, in whatever order the two are read."""
-    first = session()
-    again = structs.replace(first, recorded_at_us=first.recorded_at_us + 1_000_000)
-    assert claim([first, again]) == claim([again, first]) == claim([first])
 
 
 def test_a_claim_of_waiting_events_only_has_no_state() -> None:

@@ -1,10 +1,10 @@
-"""The naive telling of the rules: acknowledgements, denials, appeals, sessions and the reasons shown."""
+"""The rules, by both tellings: acknowledgements, denials, appeals, sessions and the reasons shown."""
 
 import pytest
 
 from events.contracts import Event, ResponseKind
-from services.naive import claim
 from tests.stories import appeal, original, replacement, response, session, void
+from tests.tellings import claim
 
 PAID = response("approved", paid="50.00", allowed="60.00", pcn="PCN-1")
 DENIED = response("denied")
@@ -126,6 +126,32 @@ def test_an_appeal_older_than_the_approval_is_overtaken() -> None:
     assert [entry["reason"] for entry in told["events"] if entry["id"] == between.id] == ["overtaken"]
     denied_first = [original(), early, response("denied", day=15)]
     assert claim(denied_first)["state"] == "appealed"
+
+
+def test_an_appeal_is_overtaken_by_any_later_approval_of_the_payer_awaited() -> None:
+    """More money from the primary, while the secondary is asked, answers the appeal that waited against the primary."""
+    asked = [original(), PAID, original(day=30, rank=2), appeal(day=32), response("rejected", day=40)]
+    assert claim(asked)["state"] == "appealed"
+    told = claim([*asked, response("approved", day=35, rank=1)])
+    assert told["state"] == "approved"
+    assert [entry["reason"] for entry in told["events"] if entry["id"] == asked[3].id] == ["overtaken"]
+
+
+def test_what_was_approved_without_any_approval_can_be_appealed() -> None:
+    """A correction that leaves an amount beside a duplicate's denial makes an approval that nothing overtakes."""
+    left = response("reversed", day=30, paid="50.00", allowed="60.00")
+    assert outcome(original(), DENIED, replacement(), left, DUPLICATE)[2] == "approved"
+    assert outcome(original(), DENIED, replacement(), left, DUPLICATE, appeal(day=50))[2] == "appealed"
+
+
+def test_an_approval_after_a_void_ends_what_the_payer_asked() -> None:
+    """A withdrawn claim stays so, but its payer needs nothing and rejects nothing any more; a denial changes nothing."""
+    again = [original(), response("rejected", day=5), original(day=7), response("information_requested", day=8), void()]
+    denied = claim([*again, response("denied", day=30)])
+    approved = claim([*again, response("approved", day=30)])
+    assert (denied["facets"]["needs_information"], denied["rejection_reasons"]) == (True, ["A3:562:82"])
+    assert (approved["facets"]["needs_information"], approved["rejection_reasons"]) == (False, [])
+    assert denied["state"] == approved["state"] == "draft"
 
 
 def test_what_cannot_be_appealed_is_not() -> None:
