@@ -145,7 +145,7 @@ def test_what_was_approved_without_any_approval_can_be_appealed() -> None:
 
 
 def test_an_approval_after_a_void_ends_what_the_payer_asked() -> None:
-    """A withdrawn claim stays so, but its payer needs nothing and rejects nothing any more; a denial changes nothing."""
+    """A withdrawn claim stays so; its payer needs nothing and rejects nothing any more; a denial changes nothing."""
     again = [original(), response("rejected", day=5), original(day=7), response("information_requested", day=8), void()]
     denied = claim([*again, response("denied", day=30)])
     approved = claim([*again, response("approved", day=30)])
