@@ -143,20 +143,16 @@ def appeal_underpayment(claim: Claim, event: Event) -> Verdict:
 def facet(claim: Claim, event: Event) -> Verdict:
     """An answer short of a decision: acknowledgement, acceptance, pend, request for information, forwarding."""
     data = _response(event)
-    match data.response:
-        case "accepted" if data.sender == "payer":
-            claim.acknowledgement = "accepted"
-            claim.rejection_reasons = []
-            attempt = _attempt(claim)
-            if attempt.accepted_at_us is None:
-                attempt.accepted_at_us = event.time_us
-        case "accepted" | "acknowledged":
-            if claim.acknowledgement != "accepted":
-                claim.acknowledgement = "received"
-            if data.response == "accepted":
-                claim.rejection_reasons = []
-        case "information_requested":
-            claim.needs_information = True
+    attempt = _attempt(claim)
+    if data.response == "information_requested":
+        claim.needs_information = True
+    elif data.response == "accepted":
+        claim.rejection_reasons = []
+    if data.response == "accepted" and data.sender == "payer":
+        claim.acknowledgement = "accepted"
+        attempt.accepted_at_us = attempt.accepted_at_us or event.time_us
+    elif data.response in ("acknowledged", "accepted") and claim.acknowledgement != "accepted":
+        claim.acknowledgement = "received"
     return APPLIED
 
 

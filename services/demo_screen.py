@@ -136,7 +136,7 @@ class Screen:
         where = Text("Ctrl-C stops everything.", style="dim")
         for name, address in self._addresses.items():
             where.append(f"\n{name}: {address}")
-        return Group(Columns([_records(progress), _claims(progress)]), _payers(progress), where)
+        return Group(where, Columns([_records(progress), _claims(progress)]), _payers(progress))
 
 
 def _records(progress: Progress) -> Table:
