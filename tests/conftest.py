@@ -82,7 +82,13 @@ async def database_url(stack: Stack, template_database: str) -> AsyncIterator[st
 @pytest.fixture
 def settings(kafka: str, database_url: str, topic_prefix: str) -> Settings:
     """What a process of this test is told: its own database and topics, and nothing of the environment."""
-    return Settings(kafka=kafka, database_url=SecretStr(database_url), topic_prefix=topic_prefix, partitions=3)
+    return Settings(
+        kafka=kafka,
+        database_url=SecretStr(database_url),
+        topic_prefix=topic_prefix,
+        partitions=3,
+        group=f"{topic_prefix}trackers",  # a tracker that a test killed stays in its group for a while
+    )
 
 
 @pytest.fixture
