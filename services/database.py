@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from services.settings import Settings
 
-Role = Literal["claimpath_tracker", "claimpath_reader"]
+Role = Literal["claimpath_tracker", "claimpath_reader", "claimpath_operator"]
 
 CONNECT_LIMIT_S: Final = 10
 POOL_LIMIT_S: Final = 30

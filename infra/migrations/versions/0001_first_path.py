@@ -116,7 +116,7 @@ FROM claim
 CROSS JOIN LATERAL jsonb_array_elements(packed::jsonb -> 'history') WITH ORDINALITY AS change (entry, ordinal);
 """
 
-# Login roles are the operator's; these two carry the least that each process needs. The event log is append-only for both.
+# Login roles are the operator's; these carry the least that each task needs. The event log is append-only for all.
 ROLES = """
 DO $$
 BEGIN
@@ -125,6 +125,9 @@ BEGIN
     END IF;
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'claimpath_reader') THEN
         CREATE ROLE claimpath_reader NOLOGIN;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'claimpath_operator') THEN
+        CREATE ROLE claimpath_operator NOLOGIN;
     END IF;
 EXCEPTION
     -- Another database of the same server may be migrated at this moment: roles belong to the server.
@@ -136,8 +139,9 @@ GRANT SELECT, INSERT, UPDATE ON claim, position TO claimpath_tracker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON rollup TO claimpath_tracker;
 GRANT SELECT ON claim_history TO claimpath_tracker;
 GRANT SELECT ON event, claim, rollup, position, gap, dead_letter, claim_history TO claimpath_reader;
-GRANT SELECT ON alembic_version TO claimpath_tracker, claimpath_reader;
-GRANT claimpath_tracker, claimpath_reader TO CURRENT_USER;
+GRANT SELECT, UPDATE (replayed_at) ON dead_letter TO claimpath_operator;
+GRANT SELECT ON alembic_version TO claimpath_tracker, claimpath_reader, claimpath_operator;
+GRANT claimpath_tracker, claimpath_reader, claimpath_operator TO CURRENT_USER;
 """
 
 
