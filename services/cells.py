@@ -150,7 +150,8 @@ def facet(claim: Claim, event: Event) -> Verdict:
         claim.rejection_reasons = []
     if data.response == "accepted" and data.sender == "payer":
         claim.acknowledgement = "accepted"
-        attempt.accepted_at_us = attempt.accepted_at_us or event.time_us
+        if attempt.accepted_at_us is None:
+            attempt.accepted_at_us = event.time_us
     elif data.response in ("acknowledged", "accepted") and claim.acknowledgement != "accepted":
         claim.acknowledgement = "received"
     return APPLIED

@@ -205,7 +205,7 @@ def _open_measures(story: Story) -> dict[str, tuple[When, str]]:
     if now.state not in ("submitted", "appealed"):
         return {}
     measures = _measures(story)
-    if now.attempt and not _decision_of(story, now.attempt):
+    if now.attempt and _decision_of(story, now.attempt) is None:
         measures["decision"] = (now.attempt.time_us, None, now.attempt.data.payer_id)
     wanted = ("acknowledgement", "decision", "appeal", "payment", "reimbursement")
     each = {name: measures[name] for name in wanted}

@@ -1,16 +1,19 @@
 """Claims nobody would make up: events drawn at random from all that the contract allows and the rules look at."""
 
 from collections.abc import Callable
+from datetime import date
 from random import Random
 from typing import Final, get_args
 
 import msgspec
 
 from events.contracts import Event, EventKind, ResponseKind, SubmissionKind
-from tests.stories import RECORDED_AT_US, appeal, original, replacement, response, session, void
+from tests.stories import RECORDED_AT_US, appeal, on, original, replacement, response, session, void
 
 MOST_EVENTS: Final = 12
 BEGUN: Final = 0.8
+# The claims begin in 1970, because the first of all instants is zero, which is true as well; as a day of ``stories``.
+BEGINNING: Final = (date(1970, 1, 1) - on(1)).days + 1
 # Half a day, so that the times of one date differ.
 TICK_US: Final = 43_200_000_000
 # Few of each, so that ids, payers, days and numbers meet again.
@@ -67,7 +70,7 @@ def placed(word: Event, number: int, tick: int, source: str = SOURCES[0]) -> Eve
         word,
         source=source,
         id=str(number),
-        time_us=RECORDED_AT_US + tick * TICK_US,
+        time_us=tick * TICK_US,
         recorded_at_us=RECORDED_AT_US + number * 1000,
     )
 
@@ -75,7 +78,7 @@ def placed(word: Event, number: int, tick: int, source: str = SOURCES[0]) -> Eve
 def _session(chance: Random) -> Event:
     return session(
         session_id=chance.choice(("S-1", "S-2")),
-        served=chance.randint(90, 97),
+        served=BEGINNING + chance.randint(-4, 3),
         payer_id=chance.choice(PAYERS),
         cancelled=chance.random() < 0.2,
     )
@@ -90,7 +93,10 @@ def _submission(kind: SubmissionKind, chance: Random) -> Event:
     if kind == "appeal":
         given["level"] = chance.choice((None, None, 1, 2))
     elif kind != "void":
-        given |= {"charge": chance.choice(("130.00", "90.00")), "served": chance.choice((None, 92, 95))}
+        given |= {
+            "charge": chance.choice(("130.00", "90.00")),
+            "served": chance.choice((None, BEGINNING - 2, BEGINNING + 1)),
+        }
     return SUBMIT[kind](**given)
 
 
@@ -104,8 +110,8 @@ def _response(kind: ResponseKind, chance: Random) -> Event:
         submission_id=chance.choice((None, None, *SUBMISSION_IDS, "SUB-X")),
         pcn=chance.choice((None, "PCN-1", "PCN-2")),
         statuses=chance.sample(STATUSES, k=chance.randint(0, 2)),
-        decided=chance.choice((None, None, 94, 99)),
-        paid_on=chance.choice((None, None, 96, 99)),
+        decided=chance.choice((None, None, BEGINNING, BEGINNING + 5)),
+        paid_on=chance.choice((None, None, BEGINNING + 2, BEGINNING + 5)),
         allowed=chance.choice(AMOUNTS) if moves_money else None,
         paid=chance.choice(AMOUNTS) if moves_money else None,
         patient=chance.choice((None, "10.00")),
