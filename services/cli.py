@@ -7,7 +7,7 @@ import typer
 from msgspec import to_builtins
 
 from services import terminal
-from services.commands import claims, events, stack
+from services.commands import claims, dead_letters, events, stack
 from services.commands.running import GROUP, Json, run, serve, settings
 from services.settings import redacted
 
@@ -17,6 +17,7 @@ app.add_typer(events.app, name="events")
 app.command()(events.publish)
 app.add_typer(claims.claim, name="claim")
 app.add_typer(claims.claims, name="claims")
+app.add_typer(dead_letters.app, name="dead-letters")
 
 
 def main() -> None:

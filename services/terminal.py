@@ -120,6 +120,7 @@ _FORESEEN: Final = (
     ("services.publish", "TopicsUnfit", NO),
     ("services.database", "SchemaMissing", UNREACHABLE),
     ("services.show", "BadTime", USAGE),
+    ("services.dead_letters", "CannotReplay", NO),
     ("services.rebuild", "TrackersRun", NO),
     ("services.rebuild", "Unreadable", NO),
 )
