@@ -17,12 +17,7 @@ PRODUCT = ("events", "services", "infra")
 # Imports point down: a module may import only what stands on a floor below its own.
 FLOORS = (
     ("services.cli",),
-    (
-        "services.commands.claims",
-        "services.commands.events",
-        "services.commands.stack",
-        "services.commands.dead_letters",
-    ),
+    tuple(f"services.commands.{group}" for group in ("claims", "dead_letters", "events", "stack")),
     ("services.commands.running",),
     ("services.demo",),
     ("services.demo_screen",),
