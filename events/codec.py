@@ -22,7 +22,6 @@ from events.contracts import (
     EventData,
     EventKind,
     PayerResponse,
-    ResponseLine,
     SessionRecorded,
 )
 from events.topics import CLAIM_SUBMITTED, PAYER_RESPONSE, SESSION_RECORDED, TYPE_OF_TOPIC
@@ -218,7 +217,8 @@ def _check_text(value: bytes) -> None:
         _refuse("bad_text", "$", "no NUL character")
     parsed = _parse(value)
     # Equal bytes prove that no key came twice; only where spelling differs (escapes, numbers) does the slow proof run.
-    if msgspec.json.format(value, indent=-1) != _encode_any(parsed):
+    spelled = _encode_any(parsed)
+    if value != spelled and msgspec.json.format(value, indent=-1) != spelled:
         json.loads(text, object_pairs_hook=_unique)
 
 
@@ -341,26 +341,26 @@ def _check_date(path: str, day: date | None, number: int = 0) -> None:
 
 
 def _check_money(data: PayerResponse) -> None:
-    reversal = data.response == "reversed"
-    if reversal or data.response == "approved":
+    if data.response in ("approved", "reversed"):
         for name, required in (("paid", data.paid), ("allowed", data.allowed)):
             if required is None:
                 _refuse("invalid", f"$.data.{name}", f"required on response {data.response}")
-    _check_signs(data, "$.data", reversal=reversal)
+    sign = -1 if data.response == "reversed" else 1
+    _check_sign("$.data.paid", data.paid, sign)
+    _check_sign("$.data.allowed", data.allowed, sign)
+    _check_sign("$.data.patient_responsibility", data.patient_responsibility, sign)
     for number, line in enumerate(data.lines):
-        if line.paid or line.allowed or line.charge:
-            _check_signs(line, f"$.data.lines[{number}]", reversal=reversal)
+        _check_sign("$.data.lines[{}].paid", line.paid, sign, number)
+        _check_sign("$.data.lines[{}].allowed", line.allowed, sign, number)
+        _check_sign("$.data.lines[{}].charge", line.charge, sign, number)
 
 
-def _check_signs(amounts: PayerResponse | ResponseLine, path: str, *, reversal: bool) -> None:
-    for name in ("paid", "allowed", "patient_responsibility", "charge"):
-        amount = getattr(amounts, name, None)
-        if amount is None:
-            continue
-        if reversal and amount > 0:
-            _refuse("invalid", f"{path}.{name}", "a reversal carries the negated amounts: none above zero")
-        if not reversal and amount < 0:
-            _refuse("invalid", f"{path}.{name}", "negative money only on response reversed and in adjustments")
+def _check_sign(path: str, amount: int | None, sign: int, number: int = 0) -> None:
+    if amount is None or amount * sign >= 0:
+        return
+    if sign < 0:
+        _refuse("invalid", path.format(number), "a reversal carries the negated amounts: none above zero")
+    _refuse("invalid", path.format(number), "negative money only on response reversed and in adjustments")
 
 
 def _micros(time: datetime) -> int:

@@ -269,7 +269,6 @@ def approve(claim: Claim, event: Event) -> Verdict:
     """The payer says yes, or yes to more."""
     _count(claim, event)
     _become_approved(claim, event)
-    claim.rejection_reasons = []
     return APPLIED
 
 
@@ -390,11 +389,13 @@ def _become_approved(claim: Claim, event: Event) -> None:
     _close_question(claim, event)
     claim.row = "approved"
     claim.denial_reasons = []
+    claim.rejection_reasons = []
 
 
 def _stay_approved(claim: Claim, event: Event, finding: Finding) -> Verdict:
     """Take a denial that leaves the approval in force."""
     _close_question(claim, event)
     claim.row = "approved"
+    claim.denial_reasons = []
     find(claim, finding)
     return APPLIED

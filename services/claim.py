@@ -72,18 +72,13 @@ KIND_RANK: dict[EventKind, int] = {
 }
 
 
-class Key(NamedTuple):
-    """An event's place in the fold; strings compare by code point."""
-
-    time_us: int
-    kind_rank: int
-    source: str
-    id: str
+Key = tuple[int, int, str, str]
+"""An event's place in the fold: time, kind rank, source, id; strings compare by code point."""
 
 
 def key(event: Event) -> Key:
     """Return the event's place in the fold."""
-    return Key(event.time_us, KIND_RANK[event.kind], event.source, event.id)
+    return (event.time_us, KIND_RANK[event.kind], event.source, event.id)
 
 
 class Session(Struct, frozen=True, omit_defaults=True):

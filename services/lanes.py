@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import asyncpg
+import msgspec
 import structlog
+from asyncpg.exceptions import InterfaceError, PostgresError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services import metrics, store
-from services.database import describe_error, driver
+from services.database import describe_error, driver, sqlstate
 from services.positions import BehindError, Refused, Run
 
 FIRST_PAUSE_S: Final = 0.1
@@ -118,7 +120,7 @@ class Lane:
         if not self._may_refuse():
             return
         refused = Refused("unprocessable", "$", f"it cannot be stored: {describe_error(error)}")
-        await self._take([run._replace(items=[run.items[0]._replace(outcome=refused)])])
+        await self._take([run._replace(items=[msgspec.structs.replace(run.items[0], outcome=refused)])])
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None:
@@ -133,7 +135,7 @@ class Lane:
             try:
                 await connection.invalidate()
                 await connection.close()
-            except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except (SQLAlchemyError, PostgresError, InterfaceError, OSError) as error:
                 _log.info("connection is given up", error=describe_error(error))
 
     async def _pause(self, pause_s: float) -> None:
@@ -165,12 +167,12 @@ def _halves(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def _is_collision(error: Exception) -> bool:
-    return isinstance(error, asyncpg.PostgresError) and error.sqlstate == _UNIQUE_VIOLATION
+    return sqlstate(error) == _UNIQUE_VIOLATION
 
 
 def _is_fault_of_a_record(error: Exception) -> bool:
     """Say whether trying again is hopeless because of what the batch holds."""
-    if isinstance(error, asyncpg.PostgresError):
-        return (error.sqlstate or "")[:2] in _FAULTS_OF_RECORDS
-    passing = (OSError, TimeoutError, MemoryError, asyncpg.InterfaceError, SQLAlchemyError, store.ClaimMovedError)
+    if (code := sqlstate(error)) is not None:
+        return code[:2] in _FAULTS_OF_RECORDS
+    passing = (OSError, TimeoutError, MemoryError, InterfaceError, SQLAlchemyError, store.ClaimMovedError)
     return not isinstance(error, passing)

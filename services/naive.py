@@ -116,9 +116,7 @@ def _denial_reasons(story: Story) -> list[str]:
         if denies(step):
             each = [f"{adjustment.group}-{adjustment.reason}" for adjustment in answer(step.event).adjustments]
             reasons = [reason for reason in dict.fromkeys(each) if reason not in NO_DENIAL]
-        by_approval = step.event.kind == "approved" and (step.through or step.before.state == "denied")
-        by_undo = step.event.kind == "rejected" and step.through
-        if step.after.state == "approved" and (by_approval or by_undo):
+        if step.after.state == "approved":
             reasons = []
     return reasons
 
@@ -131,7 +129,7 @@ def _rejection_reasons(story: Story) -> list[str]:
             each = [(status.category, status.code, status.entity) for status in answer(step.event).statuses]
             old = reasons if step.before.draft == "rejected" else []
             reasons = list(dict.fromkeys([*old, *(":".join(part for part in parts if part) for parts in each)]))
-        elif kind in ("accepted", "approved") and step.through:
+        elif kind in ("accepted", "approved") and (step.through or step.before.state != step.after.state):
             reasons = []
     return reasons
 

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 import asyncpg
 import msgspec
+from msgspec import Struct
 
 from events import codec
 
@@ -24,7 +25,7 @@ class Refused(NamedTuple):
     rule: str
 
 
-class Item(NamedTuple):
+class Item(Struct, frozen=True, gc=False):
     """A record of Kafka, and what the codec made of it."""
 
     offset: int

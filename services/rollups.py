@@ -30,19 +30,22 @@ def rollup(claim: Claim) -> Rollup:
     payer = claim.payer
     amounts = money(claim)
     rows: Rollup = {("claims", payer, claim.state or "none", NO_DAY, NO_BUCKET): (1, amounts.open)}
-    measured = [(span, duration_s(span)) for span in spans(claim)]
+    durations = []
     opened = is_open(claim)
-    for (measure, measured_payer, start, end), seconds in measured:
-        if end is None or seconds is None:
+    for span in spans(claim):
+        seconds = duration_s(span)
+        durations.append(seconds)
+        if span.end is None or seconds is None:
             if opened:
-                rows["open", measured_payer, measure, day(start), NO_BUCKET] = (1, 0)
+                rows["open", span.payer, span.measure, day(span.start), NO_BUCKET] = (1, 0)
         elif seconds >= 0:
-            rows["duration", measured_payer, measure, day(end), bucket(seconds)] = (1, seconds)
-    for reason, waiting in Counter(wait.reason for wait in claim.waiting).items():
-        rows["waiting", "", reason, NO_DAY, NO_BUCKET] = (waiting, 0)
+            rows["duration", span.payer, span.measure, day(span.end), bucket(seconds)] = (1, seconds)
+    if claim.waiting:
+        for reason, waiting in Counter(wait.reason for wait in claim.waiting).items():
+            rows["waiting", "", reason, NO_DAY, NO_BUCKET] = (waiting, 0)
     for aside, count in claim.set_aside.items():
         rows["set_aside", "", aside, NO_DAY, NO_BUCKET] = (count, 0)
-    for finding in findings(claim, amounts, [seconds for _, seconds in measured]):
+    for finding in findings(claim, amounts, durations):
         rows["finding", payer, finding, NO_DAY, NO_BUCKET] = (1, 0)
     if claim.row in ("denied", "appealed"):
         for denial in claim.denial_reasons:

@@ -38,7 +38,7 @@ Letter = tuple[Place, Item, Refused]
 CONFLICT: Final = Refused("conflict", "$", "an event of this claim, source and id was accepted with other content")
 
 
-class _Entry(NamedTuple):
+class _Entry(Struct, frozen=True, gc=False):
     """An event on its way into its claim."""
 
     place: Place

@@ -1,8 +1,11 @@
 """How long each part of reimbursement took, each measure defined once; pure."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from datetime import date
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from msgspec import Struct
 
 from services.claim import Attempt, Claim, Moment, Money
 
@@ -19,12 +22,13 @@ MEASURES: tuple[Measure, ...] = (
 # The days that matter to contracts and prompt-pay laws, such as Medicare's payment floor (14) and ceiling (30).
 EDGES_DAYS = (1, 3, 7, 10, 14, 15, 21, 30, 31, 45, 60, 90, 120, 180, 365)
 DAY_S = 86_400
+_EDGES_S = [edge * DAY_S for edge in EDGES_DAYS]
 _SECOND_US = 1_000_000
 _DAY_US = DAY_S * _SECOND_US
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
-class Span(NamedTuple):
+class Span(Struct, frozen=True, gc=False):
     """One measure of one claim: from ``start``, open while ``end`` is None."""
 
     measure: Measure
@@ -94,10 +98,7 @@ def is_open(claim: Claim) -> bool:
 
 def bucket(seconds: int) -> int:
     """Return the index of the first edge that is not below the duration; ``len(EDGES_DAYS)`` beyond the last."""
-    for index, edge in enumerate(EDGES_DAYS):
-        if seconds <= edge * DAY_S:
-            return index
-    return len(EDGES_DAYS)
+    return bisect_left(_EDGES_S, seconds)
 
 
 def day(moment: Moment) -> date:
@@ -121,8 +122,10 @@ def findings(claim: Claim, amounts: Money, durations: Iterable[int | None]) -> l
     found: list[str] = list(claim.findings)
     if amounts.open < 0:
         found.append("credit_balance")
-    if any(seconds is not None and seconds < 0 for seconds in durations):
-        found.append("clock")
+    for seconds in durations:
+        if seconds is not None and seconds < 0:
+            found.append("clock")
+            break
     return sorted(found)
 
 

@@ -167,7 +167,7 @@ def _stored(claim_id: str, row: ClaimRow) -> Facts:
         "applied": claim.applied,
         "waiting": sorted([wait.source, wait.id, wait.reason] for wait in claim.waiting),
         "set_aside": dict(claim.set_aside),
-        "last": None if last is None else [instant(last.time_us), last.source, last.id],
+        "last": None if last is None else [instant(last[0]), *last[2:]],
         "rollup": {_name(each): list(numbers) for each, numbers in adds.items()},
     }
 
