@@ -12,6 +12,7 @@ from tests.stories import RECORDED_AT_US, appeal, on, original, replacement, res
 
 MOST_EVENTS: Final = 12
 BEGUN: Final = 0.8
+ARGUED: Final = 0.8
 # The claims begin in 1970, because the first of all instants is zero, which is true as well; as a day of ``stories``.
 BEGINNING: Final = (date(1970, 1, 1) - on(1)).days + 1
 # Half a day, so that the times of one date differ.
@@ -20,7 +21,7 @@ TICK_US: Final = 43_200_000_000
 SUBMISSION_IDS: Final = ("SUB-1", "SUB-2", "SUB-3", "SUB-4")
 PAYERS: Final = ("P1", "P2")
 SOURCES: Final = ("/a", "/b")
-AMOUNTS: Final = ("0.00", "0.00", "50.00", "-50.00", "80.00", "-80.00", "130.00")
+AMOUNTS: Final = ("0.00", "0.00", "0.01", "50.00", "-50.00", "80.00", "-80.00", "130.00")
 ADJUSTMENTS: Final = ("CO-45 20.00", "CO-45 -20.00", "PR-2 22.00", "PR-2 -22.00", "OA-23 50.00", "OA-23 -50.00")
 DENIALS: Final = ("CO-50 130.00", "CO-18 130.00", "OA-B13 10.00", "PR-96 5.00", "PI-97 1.00", "CO-50 2.00")
 STATUSES: Final = ("A3:562:82", "A7:500", "A3:21")
@@ -97,7 +98,11 @@ def _submission(kind: SubmissionKind, chance: Random) -> Event:
             "charge": chance.choice(("130.00", "90.00")),
             "served": chance.choice((None, BEGINNING - 2, BEGINNING + 1)),
         }
-    return SUBMIT[kind](**given)
+    word = SUBMIT[kind](**given)
+    if chance.random() < ARGUED:
+        return word
+    # What an appeal argues may be left out.
+    return msgspec.structs.replace(word, data=msgspec.structs.replace(word.data, appeal=None))
 
 
 def _response(kind: ResponseKind, chance: Random) -> Event:

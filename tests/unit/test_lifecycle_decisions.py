@@ -189,6 +189,8 @@ def test_an_original_under_appeal_opens_no_attempt() -> None:
     told = claim([original(), DENIED, appeal(), again, response("accepted", day=41, submission_id="AGAIN")])
     assert (told["facets"]["attempt"], told["money"]["billed"]) == (1, "130.00")
     assert (told["findings"], told["facets"]["acknowledgement"]) == (["resubmitted_under_appeal"], "accepted")
+    replaced = [original(), DENIED, appeal(), again, replacement(day=41)]
+    assert acknowledgement(*replaced, response("accepted", day=42, submission_id="AGAIN")) == "accepted"
 
 
 @pytest.mark.parametrize(
