@@ -1,6 +1,7 @@
 """The tracker: Kafka's records in, lanes to PostgreSQL out; it ends itself rather than stand still."""
 
 import asyncio
+import gc
 import signal
 import time
 from collections import defaultdict
@@ -12,7 +13,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
-from asyncpg.exceptions import PostgresError
+from asyncpg.exceptions import InterfaceError, PostgresError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaMessage
@@ -35,8 +36,14 @@ BREAKER: Final = 4
 STALLED: Final = 70
 """The tracker ended itself, for its supervisor to start it afresh (sysexits: internal error)."""
 
-SHUTDOWN_LIMIT_S: Final = 10.0
-"""For what is under way; a supervisor that grants 15 s never has to kill."""
+SHUTDOWN_LIMIT_S: Final = 5.0
+"""For what is under way, and as long for all the rest; a supervisor that grants 15 s never has to kill."""
+COMMIT_LIMIT_S: Final = 1.0
+"""For the last courtesy to Kafka."""
+LEAVE_LIMIT_S: Final = 3.0
+"""For leaving the group, so that others have the partitions at once."""
+CANCEL_LIMIT_S: Final = 1.0
+"""For a transaction that PostgreSQL does not answer; whether it is committed, the next tracker sees."""
 REVOKE_LIMIT_S: Final = 10.0
 """For what is under way when partitions move; what is not done by then is fenced by the positions."""
 ANEW_LIMIT_S: Final = 10.0
@@ -49,17 +56,23 @@ SESSION_LIMIT_MS: Final = 15_000
 """After which Kafka gives a dead tracker's partitions to another."""
 POLL_LIMIT_MS: Final = 3_600_000
 """How long PostgreSQL may keep us from asking for more before Kafka gives the partitions to others, who wait too."""
+GARBAGE_OBJECTS: Final = 200_000
+"""Made and not yet freed before Python looks for cycles among them."""
 BATCH_WAIT_MS: Final = 50
 """FastStream sleeps for this long after an empty poll, twice."""
 
 _log = structlog.get_logger(__name__)
 
-
-async def run(settings: Settings) -> int:
+    # A batch is thousands of small objects that die together; looking for cycles among them at the usual pace costs a
+    # third of the time of an event.
     """Track until SIGTERM, the breaker or the watchdog; return the exit code.
 
     Raises what database and Kafka raise where one cannot be reached at the start.
     """
+    # A batch is thousands of small objects that die together; looking for cycles among them at Python's usual pace costs
+    # a third of the time of an event.
+    gc.freeze()
+    gc.set_threshold(GARBAGE_OBJECTS)
     engine = database.engine(settings, application=APPLICATION, role="claimpath_tracker")
     try:
         await database.require_schema(engine)
@@ -82,7 +95,8 @@ def _subscribe(settings: Settings, tracker: "Tracker") -> KafkaBroker:
         client_id=APPLICATION,
         consumer_only=True,
         allow_auto_create_topics=False,
-        graceful_timeout=SHUTDOWN_LIMIT_S,
+        # What was handed over is waited for before; what could not be handed over stays in Kafka.
+        graceful_timeout=COMMIT_LIMIT_S,
         apply_types=False,
         # FastStream logs what it could not handle, with the payload.
         logger=None,
@@ -119,7 +133,7 @@ class Tracker(ConsumerRebalanceListener):
     """Owns a consumer's partitions and the lanes that they go through."""
 
     def __init__(self, settings: Settings, engine: AsyncEngine, cluster_id: str) -> None:
-        self._stall_limit_s = settings.stall_limit_s
+        self._settings = settings
         self._engine = engine
         self._cluster_id = cluster_id
         self._topics = {kafka.topic(settings, name): name for name in TOPICS}
@@ -139,6 +153,7 @@ class Tracker(ConsumerRebalanceListener):
         # Held while records are handed to the lanes: rebalances and the heartbeat must not come in between.
         self._handing_over = asyncio.Lock()
         self._alive_at = time.monotonic()
+        self._joined = False
         self._committed: dict[TopicPartition, int] = {}
         self._stamps_ms: dict[TopicPartition, int] = {}
         self._anew = 0
@@ -158,16 +173,23 @@ class Tracker(ConsumerRebalanceListener):
 
     async def take(self, records: Sequence[Record]) -> None:
         """Hand a batch to the lanes."""
-        async with self._handing_over:
-            if self.ended.done():
-                return
-            with metrics.batch_phase("decode"):
-                runs = await self._assignment.runs(records)
-            outcomes = [isinstance(item.outcome, Refused) for run in runs for item in run.items]
-            if self._breaker.opens(taken=outcomes.count(False), refused=outcomes.count(True)):
-                self._end_by_breaker()
-            else:
-                await self._hand_over(runs)
+        try:
+            async with self._handing_over:
+                if not self.ended.done():
+                    await self._take(records)
+        except BaseException as error:
+            # FastStream swallows what is raised here, and the batch would come again and again.
+            self.end(STALLED, f"a batch cannot be taken: {database.describe_error(error)}")
+            raise
+
+    async def _take(self, records: Sequence[Record]) -> None:
+        with metrics.batch_phase("decode"):
+            runs = await self._assignment.runs(records)
+        outcomes = [isinstance(item.outcome, Refused) for run in runs for item in run.items]
+        if self._breaker.opens(taken=outcomes.count(False), refused=outcomes.count(True)):
+            self._end_by_breaker()
+        else:
+            await self._hand_over(runs)
 
     async def _hand_over(self, runs: Sequence[Run]) -> None:
         by_lane: defaultdict[Lane, list[Run]] = defaultdict(list)
@@ -223,9 +245,10 @@ class Tracker(ConsumerRebalanceListener):
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         """Finish what is under way before another tracker goes on with it."""
+        self._joined = False
         async with self._handing_over:
             await self.drain(REVOKE_LIMIT_S)
-            await self._commit()
+            await self._commit(COMMIT_LIMIT_S)
             self._assignment.drop(revoked)
             self._committed.clear()
 
@@ -235,7 +258,7 @@ class Tracker(ConsumerRebalanceListener):
             while not self.ended.done():
                 try:
                     await self._open(list(assigned))
-                except (OSError, TimeoutError, KafkaError, SQLAlchemyError, PostgresError) as error:
+                except (OSError, KafkaError, SQLAlchemyError, PostgresError, InterfaceError) as error:
                     _log.warning("positions are not to be had yet", error=database.describe_error(error))
                     self._note_life()
                     await asyncio.sleep(OPEN_PAUSE_S)
@@ -244,6 +267,7 @@ class Tracker(ConsumerRebalanceListener):
                     self.end(STALLED, f"positions cannot be read: {database.describe_error(error)}")
                     raise
                 else:
+                    self._joined = True
                     return
 
     async def _open(self, assigned: list[TopicPartition]) -> None:
@@ -263,16 +287,40 @@ class Tracker(ConsumerRebalanceListener):
 
     # --- heartbeat ---
 
+    async def watch(self) -> None:
+        """End a tracker that stands still while there is lag, or outside its group, whatever it hangs on."""
+        limit_s = self._settings.stall_limit_s
+        while not self.ended.done():
+            await asyncio.sleep(HEARTBEAT_S)
+            if time.monotonic() - self._alive_at > limit_s:
+                self.end(STALLED, f"no progress for {limit_s:.0f} s while there is lag, or no place in the group")
+
     async def beat(self) -> None:
-        """Look after progress for as long as the tracker runs."""
+        """Look after lag and Kafka's offsets for as long as the tracker runs."""
         while not self.ended.done():
             await asyncio.sleep(HEARTBEAT_S)
             try:
-                await self._look()
-                await self._commit()
-            except (KafkaError, TimeoutError):
-                # Kafka is away: nobody knows of any lag, and aiokafka keeps asking.
+                if self._joined:
+                    await self._look()
+                    await self._commit(KAFKA_LIMIT_S)
+                    continue
+            except (KafkaError, TimeoutError) as error:
+                _log.info("lag is not to be had", error=database.describe_error(error))
+            if await self._kafka_is_away():
+                # Nobody knows of any lag, and aiokafka keeps asking.
                 self._note_life()
+
+    async def _kafka_is_away(self) -> bool:
+        """Ask on a connection of its own: a client that stalls must not pass for a cluster that is away."""
+        try:
+            async with (
+                asyncio.timeout(KAFKA_LIMIT_S),
+                kafka.administration(self._settings, application=APPLICATION) as client,
+            ):
+                await client.describe_cluster()
+        except (KafkaError, OSError):
+            return True
+        return False
 
     async def _look(self) -> None:
         if not self._handing_over.locked():
@@ -288,8 +336,6 @@ class Tracker(ConsumerRebalanceListener):
                 STALLED,
                 "a topic ends below our position: it was made anew, and the next start reads it",
             )
-        if time.monotonic() - self._alive_at > self._stall_limit_s:
-            self.end(STALLED, f"no progress for {self._stall_limit_s:.0f} s while there is lag")
 
     def _tell(self, lag: Mapping[TopicPartition, int]) -> None:
         """Show each topic's lag in records, and in seconds since the last record of the partition furthest behind."""
@@ -300,12 +346,12 @@ class Tracker(ConsumerRebalanceListener):
             metrics.LAG_RECORDS[name].set(sum(behind.values()))
             metrics.SECONDS_BEHIND[name].set(max(seconds, 0.0))
 
-    async def _commit(self) -> None:
+    async def _commit(self, limit_s: float) -> None:
         """Tell Kafka how far PostgreSQL is; a courtesy to lag tools, nothing of ours reads it."""
         new = {part: done for part, done in self._assignment.done.items() if self._committed.get(part) != done}
         if new:
             with suppress(KafkaError, TimeoutError):
-                await asyncio.wait_for(self._kafka().commit(new), KAFKA_LIMIT_S)
+                await asyncio.wait_for(self._kafka().commit(new), limit_s)
                 self._committed.update(new)
 
     # --- lifetime ---
@@ -316,27 +362,32 @@ class Tracker(ConsumerRebalanceListener):
             await asyncio.wait_for(asyncio.gather(*(lane.drain() for lane in self._lanes)), limit_s)
 
     async def run(self, broker: KafkaBroker) -> int:
-        """Track until something ends it; return the exit code."""
+        """Track until something ends it; return the exit code. Raises KafkaError where it cannot start."""
         tasks = [asyncio.create_task(lane.run()) for lane in self._lanes]
-        for task in tasks:
-            task.add_done_callback(self._lane_ended)
-        await broker.start()
-        tasks.append(asyncio.create_task(self.beat()))
-        code = await self.ended
-        await self.drain(SHUTDOWN_LIMIT_S / 2)
-        for lane in self._lanes:
-            lane.stop()
-        await self._commit()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(broker.stop(), SHUTDOWN_LIMIT_S / 2)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        return code
+        tasks += [asyncio.create_task(self.beat()), asyncio.create_task(self.watch())]
+        # It returns once the group gave us partitions, for which another member may make us wait.
+        start = asyncio.create_task(broker.start())
+        for task in (*tasks, start):
+            task.add_done_callback(self._task_ended)
+        try:
+            code = await self.ended
+            await self.drain(SHUTDOWN_LIMIT_S)
+            for lane in self._lanes:
+                lane.stop()
+            await self._commit(COMMIT_LIMIT_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(broker.stop(), LEAVE_LIMIT_S)
+            if start.done():
+                await start
+            return code
+        finally:
+            for task in (*tasks, start):
+                task.cancel()
+            await asyncio.wait((*tasks, start), timeout=CANCEL_LIMIT_S)
 
-    def _lane_ended(self, lane: asyncio.Task[None]) -> None:
-        if not lane.cancelled() and (error := lane.exception()) is not None:
-            self.end(STALLED, f"a batch goes in neither whole nor by the record: {database.describe_error(error)}")
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.end(STALLED, f"it cannot go on: {database.describe_error(error)}")
 
     def _kafka(self) -> AIOKafkaConsumer:
         consumer: AIOKafkaConsumer = self.subscriber.consumer
