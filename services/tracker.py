@@ -63,14 +63,14 @@ BATCH_WAIT_MS: Final = 50
 
 _log = structlog.get_logger(__name__)
 
-    # A batch is thousands of small objects that die together; looking for cycles among them at the usual pace costs a
-    # third of the time of an event.
+
+async def run(settings: Settings) -> int:
     """Track until SIGTERM, the breaker or the watchdog; return the exit code.
 
     Raises what database and Kafka raise where one cannot be reached at the start.
     """
-    # A batch is thousands of small objects that die together; looking for cycles among them at Python's usual pace costs
-    # a third of the time of an event.
+    # A batch is thousands of small objects that die together; looking for cycles among them at the usual pace costs a
+    # third of the time of an event.
     gc.freeze()
     gc.set_threshold(GARBAGE_OBJECTS)
     engine = database.engine(settings, application=APPLICATION, role="claimpath_tracker")
