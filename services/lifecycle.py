@@ -139,7 +139,10 @@ def can_step(claim: Claim, event: Event) -> bool:
 
 
 def step(claim: Claim, event: Event) -> None:
-    """Move the claim on by one event, in place; raises CannotStepError where only ``fold`` gives the right claim."""
+    """Move the claim on by one event, in place.
+
+    Raises CannotStepError, and leaves the claim as it was, where only ``fold`` gives the right claim.
+    """
     if not can_step(claim, event):
         raise CannotStepError
     claim.last = key(event)

@@ -13,6 +13,7 @@ _TRAILER: Final = b"\xff\xff"
 # PostgreSQL counts microseconds from 2000-01-01T00:00:00Z.
 _POSTGRES_EPOCH_US: Final = 946_684_800_000_000
 
+_count = Struct(">h").pack
 _length = Struct(">i").pack
 _int4 = Struct(">ii").pack
 _int8 = Struct(">iq").pack
@@ -30,7 +31,7 @@ async def copy(connection: asyncpg.Connection, table: str, rows: Iterable[bytes]
 
 def columns(count: int) -> bytes:
     """Return what a row of that many columns begins with."""
-    return Struct(">h").pack(count)
+    return _count(count)
 
 
 def raw(value: bytes) -> bytes:
@@ -55,4 +56,9 @@ def bigint(value: int) -> bytes:
 
 def timestamptz(time_us: int | None) -> bytes:
     """Return an instant given in microseconds since 1970-01-01T00:00:00Z."""
-    return NULL if time_us is None else _int8(8, time_us - _POSTGRES_EPOCH_US)
+    return NULL if time_us is None else _int8(8, postgres_us(time_us))
+
+
+def postgres_us(time_us: int) -> int:
+    """Return an instant as PostgreSQL counts it, given in microseconds since 1970-01-01T00:00:00Z."""
+    return time_us - _POSTGRES_EPOCH_US

@@ -1,7 +1,8 @@
 """The write SQL: one transaction takes runs of records into event log, claims, rollups, dead letters and positions."""
 
+import struct
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, Literal, NamedTuple
 
@@ -12,7 +13,7 @@ from msgspec.structs import force_setattr
 from events import codec
 from events.contracts import Event
 from services import lifecycle, pgcopy, positions
-from services.claim import Change, Claim, State, key
+from services.claim import KIND_RANK, Change, Claim, State, key
 from services.claim_rows import add_rollup, claim_row, copy_claims, unpack, write_rollup
 from services.positions import Counts, GapKind, Item, Place, Reason, Refused, Run
 from services.rollups import Rollup, rollup
@@ -21,6 +22,11 @@ Phase = Literal["lock", "lookup", "fold", "write", "commit"]
 
 # For every connection that writes. The planner knows nothing of a temporary table's size: its guesses cost seconds.
 CONNECTION_SETTINGS: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+
+
+_KIND: Final = {kind: pgcopy.text(kind) for kind in KIND_RANK}
+# time, recorded_at, partition, offset, each after its length in bytes; and the length of the body.
+_NUMBERS: Final = struct.Struct(">iqiqiiiqi").pack
 
 
 class Written(Struct):
@@ -48,11 +54,11 @@ class _Entry(Struct, frozen=True, gc=False):
     identity: bytes
 
 
-class _Row(NamedTuple):
+class _Held(NamedTuple):
     """A claim as it was locked."""
 
     version: int
-    packed: str
+    claim: Claim
 
 
 class _Move(Struct):
@@ -95,8 +101,13 @@ async def write(
     cluster_id: str,
     runs: Sequence[Run],
     phase: Callable[[Phase], AbstractContextManager[object]],
+    *,
+    look_up_all: bool = True,
 ) -> Written:
     """Take the runs in one transaction; what lies below a partition's position was done before and is left out.
+
+    An event that comes after all of its claim is hardly one that the claim holds. Without ``look_up_all`` its identity
+    is not looked up; where it is known all the same, as of a conflict with a later time, a unique violation says so.
 
     Raises BehindError where a run begins beyond the position, and whatever PostgreSQL says; then nothing is written.
     """
@@ -107,11 +118,12 @@ async def write(
         with phase("lock"):
             runs = await positions.lock(connection, cluster_id, runs)
             letters, entries = _sort_out(runs)
-            rows = await _lock_claims(connection, sorted({entry.event.claim_id for entry in entries}))
+            held = await _lock_claims(connection, sorted({entry.event.claim_id for entry in entries}))
         with phase("lookup"):
-            accepted, recorded_at_us = await _accept(connection, entries, rows, letters)
+            known = await _known(connection, [entry for entry in entries if _may_be_known(entry, held, look_up_all)])
+            accepted, recorded_at_us = _accept(entries, known, letters, await _now_us(connection))
         with phase("fold"):
-            moves = _step(accepted, rows)
+            moves = _step(accepted, held)
         with phase("lookup"):
             logged = await _logged(connection, [move.claim_id for move in moves if move.folds and move.version])
         with phase("fold"):
@@ -148,25 +160,25 @@ def _sort_out(runs: Iterable[Run]) -> tuple[list[Letter], list[_Entry]]:
     return letters, entries
 
 
-async def _lock_claims(connection: asyncpg.Connection, claim_ids: list[str]) -> dict[str, _Row]:
+async def _lock_claims(connection: asyncpg.Connection, claim_ids: list[str]) -> dict[str, _Held]:
     """Lock the claims that exist, in order; a missing one is made at the end, and of two makers one starts over."""
     found = await connection.fetch(
         "SELECT claim_id, version, packed FROM claim WHERE claim_id = ANY($1::text[]) ORDER BY claim_id FOR UPDATE",
         claim_ids,
     )
-    return {claim_id: _Row(version, packed) for claim_id, version, packed in found}
+    return {claim_id: _Held(version, unpack(packed)) for claim_id, version, packed in found}
 
 
-async def _accept(
-    connection: asyncpg.Connection, entries: Sequence[_Entry], rows: dict[str, _Row], letters: list[Letter]
-) -> tuple[list[_Entry], int]:
-    """Keep the events whose identity is new; a known one is a duplicate, or a conflict where its content differs.
+def _may_be_known(entry: _Entry, held: dict[str, _Held], look_up_all: bool) -> bool:  # noqa: FBT001  (as write's)
+    """Say whether the claim may hold the event; a claim without a row holds none."""
+    known = held.get(entry.event.claim_id)
+    return known is not None and (look_up_all or known.claim.last is None or key(entry.event) <= known.claim.last)
 
-    Also returns when they count as recorded, in microseconds, whole milliseconds: after the claims were locked, so that
-    a claim's events are recorded in the order in which they were taken.
-    """
-    # A claim without a row has no events yet.
-    asked = [entry for entry in entries if entry.event.claim_id in rows]
+
+async def _known(connection: asyncpg.Connection, asked: Sequence[_Entry]) -> dict[tuple[str, bytes], bytes]:
+    """Return the bodies of those asked for that the event log holds."""
+    if not asked:
+        return {}
     found = await connection.fetch(
         """
         SELECT claim_id, identity, body FROM unnest($1::text[], $2::bytea[]) AS asked (claim_id, identity)
@@ -175,8 +187,22 @@ async def _accept(
         [entry.event.claim_id for entry in asked],
         [entry.identity for entry in asked],
     )
-    known: dict[tuple[str, bytes], bytes] = {(claim_id, identity): body.encode() for claim_id, identity, body in found}
+    return {(claim_id, identity): body.encode() for claim_id, identity, body in found}
+
+
+async def _now_us(connection: asyncpg.Connection) -> int:
+    """Return when these events count as recorded: whole milliseconds, in microseconds.
+
+    Asked after the claims were locked, so that a claim's events are recorded in the order in which they were taken.
+    """
     now_us: int = await connection.fetchval("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint * 1000")
+    return now_us
+
+
+def _accept(
+    entries: Iterable[_Entry], known: dict[tuple[str, bytes], bytes], letters: list[Letter], now_us: int
+) -> tuple[list[_Entry], int]:
+    """Keep the events whose identity is new; a known one is a duplicate, or a conflict where its content differs."""
     accepted = []
     for entry in entries:
         name = (entry.event.claim_id, entry.identity)
@@ -190,18 +216,17 @@ async def _accept(
     return accepted, now_us
 
 
-def _step(accepted: Iterable[_Entry], rows: dict[str, _Row]) -> list[_Move]:
+def _step(accepted: Iterable[_Entry], held: dict[str, _Held]) -> list[_Move]:
     """Gather each claim's new events, in claim order, and step through them where that is enough."""
     events: defaultdict[str, list[Event]] = defaultdict(list)
     for entry in accepted:
         events[entry.event.claim_id].append(entry.event)
     moves = []
     for claim_id in sorted(events):
-        row = rows.get(claim_id)
-        claim = unpack(row.packed) if row else Claim()
+        version, claim = held.get(claim_id) or (0, Claim())
         move = _Move(
             claim_id=claim_id,
-            version=row.version if row else 0,
+            version=version,
             events=sorted(events[claim_id], key=key),
             before=rollup(claim),
             past=list(claim.history),
@@ -213,10 +238,11 @@ def _step(accepted: Iterable[_Entry], rows: dict[str, _Row]) -> list[_Move]:
 
 
 def _step_all(claim: Claim, events: Iterable[Event]) -> bool:
-    for event in events:
-        if not lifecycle.can_step(claim, event):
-            return False
-        lifecycle.step(claim, event)
+    try:
+        for event in events:
+            lifecycle.step(claim, event)
+    except lifecycle.CannotStepError:
+        return False
     return True
 
 
@@ -253,27 +279,29 @@ def _settle(moves: Iterable[_Move], logged: dict[str, list[Event]], written: Wri
 
 
 async def _write_events(connection: asyncpg.Connection, accepted: Sequence[_Entry], recorded_at_us: int) -> None:
-    if not accepted:
-        return
+    if accepted:
+        await pgcopy.copy(connection, "event", event_rows(accepted, recorded_at_us))
+
+
+def event_rows(accepted: Iterable[_Entry], recorded_at_us: int) -> Iterator[bytes]:
+    """Yield the events as rows; one call packs all of a row's numbers, for they are most of its fields."""
     head = pgcopy.columns(8)
-    recorded = pgcopy.timestamptz(recorded_at_us)
-    rows = [
-        b"".join(
+    recorded_at = pgcopy.postgres_us(recorded_at_us)
+    for entry in accepted:
+        event = entry.event
+        yield b"".join(
             (
                 head,
-                pgcopy.text(entry.event.claim_id),
+                pgcopy.text(event.claim_id),
                 pgcopy.raw(entry.identity),
-                pgcopy.text(entry.event.kind),
-                pgcopy.timestamptz(entry.event.time_us),
-                recorded,
-                pgcopy.integer(entry.place.partition),
-                pgcopy.bigint(entry.item.offset),
-                pgcopy.raw(entry.body),
+                _KIND[event.kind],
+                _NUMBERS(
+                    *(8, pgcopy.postgres_us(event.time_us), 8, recorded_at),
+                    *(4, entry.place.partition, 8, entry.item.offset, len(entry.body)),
+                ),
+                entry.body,
             )
         )
-        for entry in accepted
-    ]
-    await pgcopy.copy(connection, "event", rows)
 
 
 async def _write_claims(connection: asyncpg.Connection, moves: Sequence[_Move]) -> None:
