@@ -17,7 +17,7 @@ from services.database import describe_error, driver, sqlstate
 from services.positions import BehindError, Refused, Run
 
 FIRST_PAUSE_S: Final = 0.1
-LONGEST_PAUSE_S: Final = 15.0
+LONGEST_PAUSE_S: Final = 5.0
 """Pauses between tries double up to this; short enough that the lag falls soon after PostgreSQL is back."""
 MAX_COLLISIONS: Final = 10
 """Of tries that met another tracker making the same claim; beyond, it is the record's fault."""
@@ -63,8 +63,9 @@ class Lane:
         await self._queue.join()
 
     async def run(self) -> None:
-        """Write what is handed over, until cancelled after ``stop``."""
-        while True:
+        """Write what is handed over, until ``stop``, and cancelled if nothing comes any more."""
+        # Asked each time: cancelling a transaction may surface as an error of the connection, which is tried again.
+        while not self._stopping.is_set():
             runs = await self._queue.get()
             try:
                 await self._take(runs)
@@ -88,7 +89,10 @@ class Lane:
         while not self._stopping.is_set():
             self._on_try()
             try:
-                written = await store.write(await self._connected(), self._cluster_id, runs, metrics.batch_phase)
+                connection = await self._connected()
+                written = await store.write(
+                    connection, self._cluster_id, runs, metrics.batch_phase, look_up_all=collisions > 0
+                )
             except BehindError as behind:
                 self._on_behind(runs, behind)
                 return
@@ -99,6 +103,8 @@ class Lane:
                     return
                 _log.warning("batch is tried again", error=describe_error(error), pause_s=round(pause_s, 1))
                 metrics.retried(error)
+                # The pause after a statement that ran into its limit would be silence for too long.
+                self._on_try()
                 await self._reconnect()
                 await self._pause(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
