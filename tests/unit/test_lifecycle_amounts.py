@@ -246,13 +246,13 @@ def test_each_measure_belongs_to_the_payer_of_its_attempt() -> None:
     assert payers == {("charge_lag", "P1"), ("decision", "P2"), ("payment", "P2"), ("reimbursement", "P2")}
 
 
-@pytest.mark.parametrize(("days", "bucket"), [(0, 0), (1, 0), (2, 1), (3, 1), (365, 14), (366, 15)])
-def test_a_duration_falls_in_the_first_bucket_that_holds_it(days: int, bucket: int) -> None:
-    """The edges are days, each inside its bucket."""
-    events = [session(at="08:00"), original(day=2 + days)]
-    assert claim(events)["findings"] == []
-    told = rows("duration", *events)
-    assert told == {("60054", "charge_lag", on(2 + days), bucket): (1, days * DAY)}
+@pytest.mark.parametrize(("bucket", "edge"), enumerate((1, 3, 7, 10, 14, 15, 21, 30, 31, 45, 60, 90, 120, 180, 365)))
+def test_a_duration_falls_in_the_first_bucket_that_holds_it(bucket: int, edge: int) -> None:
+    """The edges are the days that matter to contracts and laws, each inside its bucket; a day more is in the next."""
+    for days, fallen in ((edge, bucket), (edge + 1, bucket + 1)):
+        events = [session(at="08:00"), original(day=2 + days)]
+        assert claim(events)["findings"] == []
+        assert rows("duration", *events) == {("60054", "charge_lag", on(2 + days), fallen): (1, days * DAY)}
 
 
 def test_a_claim_without_events_adds_nothing() -> None:
