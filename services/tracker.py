@@ -58,6 +58,8 @@ POLL_LIMIT_MS: Final = 3_600_000
 """How long PostgreSQL may keep us from asking for more before Kafka gives the partitions to others, who wait too."""
 GARBAGE_OBJECTS: Final = 200_000
 """Made and not yet freed before Python looks for cycles among them."""
+METADATA_LIMIT_MS: Final = 10_000
+"""How long a topic made anew, or with more partitions than before, may go unnoticed."""
 BATCH_WAIT_MS: Final = 50
 """FastStream sleeps for this long after an empty poll, twice."""
 
@@ -93,6 +95,7 @@ def _subscribe(settings: Settings, tracker: "Tracker") -> KafkaBroker:
         kafka.bootstrap_servers(settings),
         security=kafka.broker_security(settings),
         client_id=APPLICATION,
+        metadata_max_age_ms=METADATA_LIMIT_MS,
         consumer_only=True,
         allow_auto_create_topics=False,
         # What was handed over is waited for before; what could not be handed over stays in Kafka.
