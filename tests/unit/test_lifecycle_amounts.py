@@ -246,7 +246,9 @@ def test_each_measure_belongs_to_the_payer_of_its_attempt() -> None:
     assert payers == {("charge_lag", "P1"), ("decision", "P2"), ("payment", "P2"), ("reimbursement", "P2")}
 
 
-@pytest.mark.parametrize(("bucket", "edge"), enumerate((1, 3, 7, 10, 14, 15, 21, 30, 31, 45, 60, 90, 120, 180, 365)))
+@pytest.mark.parametrize(
+    ("bucket", "edge"), list(enumerate((1, 3, 7, 10, 14, 15, 21, 30, 31, 45, 60, 90, 120, 180, 365)))
+)
 def test_a_duration_falls_in_the_first_bucket_that_holds_it(bucket: int, edge: int) -> None:
     """The edges are the days that matter to contracts and laws, each inside its bucket; a day more is in the next."""
     for days, fallen in ((edge, bucket), (edge + 1, bucket + 1)):
