@@ -150,8 +150,7 @@ def facet(claim: Claim, event: Event) -> Verdict:
         claim.rejection_reasons = []
     if data.response == "accepted" and data.sender == "payer":
         claim.acknowledgement = "accepted"
-        if attempt.accepted_at_us is None:
-            attempt.accepted_at_us = event.time_us
+        attempt.accepted_at_us = event.time_us if attempt.accepted_at_us is None else attempt.accepted_at_us
     elif data.response in ("acknowledged", "accepted") and claim.acknowledgement != "accepted":
         claim.acknowledgement = "received"
     return APPLIED
