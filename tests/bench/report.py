@@ -23,9 +23,11 @@ WIDTH: Final = 110
 _ROOT: Final = Path(__file__).parents[2]
 _TITLES: Final = {
     "whole_path": "whole path, one tracker",
-    "copy": "COPY alone, same rows",
+    "copy": "COPY alone, same rows, encoded before",
+    "copy_by_driver": "COPY alone, rows encoded by the driver",
     "orm": "FastStream, one ORM session per event",
     "whole_path_to_copy": "whole path to COPY",
+    "whole_path_to_copy_by_driver": "whole path to COPY by the driver",
     "whole_path_to_orm": "whole path to ORM",
 }
 
@@ -52,13 +54,14 @@ def summary(measured: Measured, on: dict[str, Any]) -> dict[str, Any]:
     speeds = {
         "whole_path": [events / each.whole.seconds for each in rounds],
         "copy": [events / each.copy_s for each in rounds],
+        "copy_by_driver": [events / each.copy_by_driver_s for each in rounds],
         "orm": [measured.sample.events / each.orm.seconds for each in rounds],
     }
     ratios = {
         f"whole_path_to_{name}": [
             ours / theirs for ours, theirs in zip(speeds["whole_path"], speeds[name], strict=True)
         ]
-        for name in ("copy", "orm")
+        for name in ("copy", "copy_by_driver", "orm")
     }
     return {
         "claims": measured.backlog.claims,

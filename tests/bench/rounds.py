@@ -22,10 +22,11 @@ STATEMENT_LIMIT_S: Final = 300.0
 
 
 class Round(NamedTuple):
-    """What one round measured; ``copy_s`` is in seconds."""
+    """What one round measured; COPY in seconds, of streams made before and of rows that the driver encodes."""
 
     whole: Spent
     copy_s: float
+    copy_by_driver_s: float
     orm: Spent
 
 
@@ -52,12 +53,17 @@ async def measure(stack: Stack, claims: int, sample: int, rounds: int, report: C
         batches: list[bytes] = []
         for number in range(1, rounds + 1):
             whole, batches = await bench.whole_path(full, batches)
-            copy_s = await bench.copy_alone(full, batches)
+            copy_s, copy_by_driver_s = await bench.copy_alone(full, batches, measured.batch_records)
             orm = await bench.orm(few)
-            measured.rounds.append(Round(whole, copy_s, orm))
-            speeds = (full.events / whole.seconds, full.events / copy_s, few.events / orm.seconds)
+            measured.rounds.append(Round(whole, copy_s, copy_by_driver_s, orm))
             told = ", ".join(
-                f"{name} {speed:,.0f}" for name, speed in zip(("whole path", "COPY", "ORM"), speeds, strict=True)
+                f"{name} {events / seconds:,.0f}"
+                for name, events, seconds in (
+                    ("whole path", full.events, whole.seconds),
+                    ("COPY", full.events, copy_s),
+                    ("COPY by the driver", full.events, copy_by_driver_s),
+                    ("ORM", few.events, orm.seconds),
+                )
             )
             report(f"round {number} of {rounds}, events/s: {told}")
     return measured
@@ -122,12 +128,15 @@ class Bench:
             await backlog.check_claims(connection, full)
             return spent, batches or await copy_alone.rows_of(connection, given.batch_records)
 
-    async def copy_alone(self, full: Backlog, batches: list[bytes]) -> float:
-        """Measure COPY; return its seconds."""
+    async def copy_alone(self, full: Backlog, batches: list[bytes], batch_records: int) -> tuple[float, float]:
+        """Measure COPY; return its seconds, of streams and of rows that the driver encodes."""
         async with self.fresh("copy") as connection:
             seconds = await copy_alone.run(connection, batches)
             await backlog.check_copied(connection, full)
-            return seconds
+        async with self.fresh("copy") as connection:
+            by_driver_s = await copy_alone.run_by_driver(connection, batches, batch_records)
+            await backlog.check_copied(connection, full)
+        return seconds, by_driver_s
 
     async def orm(self, few: Backlog) -> Spent:
         """Measure one ORM session per event."""

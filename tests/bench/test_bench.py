@@ -21,10 +21,10 @@ async def test_each_way_does_all_of_its_work(stack: Stack) -> None:
     assert (result["claims"], result["rounds"], result["postgres"]["fsync"]) == (CLAIMS, 2, "on")
     assert result["events"] == sum(result["events_by_topic"]) > CLAIMS
     speeds, ratios = result["events_per_s"], result["ratios"]
-    for name in ("copy", "orm"):
+    for name in ("copy", "copy_by_driver", "orm"):
         of_rounds = ratios[f"whole_path_to_{name}"]
         assert 0 < of_rounds["min"] <= of_rounds["median"] <= of_rounds["max"]
-        assert of_rounds["max"] <= speeds["whole_path"]["max"] / speeds[name]["min"] * 1.01
+        assert of_rounds["max"] <= speeds["whole_path"]["max"] / speeds[name]["min"] + 0.001  # as rounded
     assert sum(phase["median"] for phase in result["phases_us_per_event"].values()) > 0
     assert all(cost["min"] >= 0 for cost in result["cpu_us_per_event"].values())
     assert "COPY alone" in report.text(result)
