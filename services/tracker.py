@@ -263,7 +263,6 @@ class Tracker(ConsumerRebalanceListener):
                     await self._open(list(assigned))
                 except (OSError, KafkaError, SQLAlchemyError, PostgresError, InterfaceError) as error:
                     _log.warning("positions are not to be had yet", error=database.describe_error(error))
-                    self._note_life()
                     await asyncio.sleep(OPEN_PAUSE_S)
                 except BaseException as error:
                     # aiokafka swallows what is raised here and would go on from an offset that is not ours.
@@ -279,6 +278,8 @@ class Tracker(ConsumerRebalanceListener):
         consumer = self._kafka()
         starts = await asyncio.wait_for(consumer.beginning_offsets(assigned), KAFKA_LIMIT_S)
         ends = await asyncio.wait_for(consumer.end_offsets(assigned), KAFKA_LIMIT_S)
+        # From here on it is PostgreSQL that makes us wait, as long as it takes.
+        self._note_life()
         log = {(each.topic, each.partition): (starts[each], ends[each]) for each in assigned}
         async with self._engine.begin() as connection:
             opened = await positions.open_positions(await database.driver(connection), self._cluster_id, log)
