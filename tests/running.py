@@ -7,8 +7,8 @@ import socket
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,14 +37,14 @@ TRACK = "from services.cli import main; main()"
 class TrackerProcess:
     """A tracker that runs until it is ended, by itself or by a test."""
 
-    def __init__(self, settings: Settings, log: Path) -> None:
+    def __init__(self, settings: Settings, log: Path, first: str = "") -> None:
         self.log = log
         self.metrics_url = f"http://{settings.tracker_listen}/metrics"
         with log.open("ab") as output:
             # Not through asyncio: a test that kills many must not wait for its child watcher.
             self._pid = os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-c", TRACK, "tracker"],
+                [sys.executable, "-c", f"{first}\n{TRACK}", "tracker"],
                 environment(settings),
                 file_actions=[(os.POSIX_SPAWN_DUP2, output.fileno(), descriptor) for descriptor in (1, 2)],
             )
@@ -98,16 +98,42 @@ class TrackerProcess:
         """Return what it shows to Prometheus."""
         return await asyncio.to_thread(_read, self.metrics_url)
 
+    async def metrics_answer(self) -> bool:
+        """Say whether it serves its metrics."""
+        try:
+            await self.metrics()
+        except OSError:
+            return False
+        return True
+
 
 @asynccontextmanager
-async def tracker(settings: Settings, log: Path, **changes: object) -> AsyncIterator[TrackerProcess]:
-    """Run a tracker, with some settings of its own; whatever the test leaves running is killed."""
+async def tracker(settings: Settings, log: Path, first: str = "", **changes: object) -> AsyncIterator[TrackerProcess]:
+    """Run a tracker, with some settings of its own, after some Python; whatever the test leaves running is killed."""
     own = settings.model_copy(update={"tracker_listen": f"127.0.0.1:{free_port()}", **changes})
-    process = TrackerProcess(own, log)
+    process = TrackerProcess(own, log, first)
     try:
         yield process
     finally:
         await process.kill()
+
+
+@asynccontextmanager
+async def supervised(settings: Settings, log: Path) -> AsyncIterator[None]:
+    """Run a tracker, and another one whenever it has ended itself to be started afresh."""
+
+    async def work() -> None:
+        code = 70
+        while code == 70:
+            async with tracker(settings, log) as running:
+                code = await running.ended(3600)
+
+    task = asyncio.create_task(work())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -177,6 +203,24 @@ def publish_elsewhere(settings: Settings, records: Sequence[Record], **options: 
     assert client.flush(START_LIMIT_S) == 0
 
 
+@asynccontextmanager
+async def publishing(settings: Settings, records: Sequence[Record], a_second: int) -> AsyncIterator[None]:
+    """Publish in the background at this pace; at the end wait until all is published."""
+
+    async def work() -> None:
+        async with producer(settings) as client:
+            for start in range(0, len(records), a_second // 10):
+                await send(settings, client, records[start : start + a_second // 10])
+                await asyncio.sleep(0.1)
+
+    task = asyncio.create_task(work())
+    try:
+        yield
+        await task
+    finally:
+        task.cancel()
+
+
 async def make_topic(admin: AIOKafkaAdminClient, settings: Settings, name: str) -> None:
     """Make one topic again after it was deleted, as soon as Kafka lets us."""
 
@@ -190,11 +234,13 @@ async def make_topic(admin: AIOKafkaAdminClient, settings: Settings, name: str) 
 # --- what became of it ---
 
 
+def _url(settings: Settings) -> str:
+    return settings.database_url.get_secret_value().replace("postgresql:", "postgresql+asyncpg:")
+
+
 async def rows(settings: Settings, statement: str, **parameters: object) -> list[Any]:
     """Run one statement as the owner and return what it returns."""
-    engine = create_async_engine(
-        settings.database_url.get_secret_value().replace("postgresql:", "postgresql+asyncpg:"), poolclass=NullPool
-    )
+    engine = create_async_engine(_url(settings), poolclass=NullPool)
     async with engine.begin() as connection:
         result = await connection.execute(text(statement), parameters)
         return [*result.all()] if result.returns_rows else []
@@ -244,7 +290,8 @@ async def caught_up(settings: Settings, limit_s: float = CATCH_UP_LIMIT_S, log: 
     wanted = await ends(settings)
 
     async def reached() -> bool:
-        return {part: end for part, end in (await positions(settings)).items() if part in wanted} == wanted
+        done = await positions(settings)
+        return all(done.get(part, -1) >= end for part, end in wanted.items())
 
     return await until(reached, limit_s, "PostgreSQL to have all of Kafka", log)
 
@@ -272,11 +319,3 @@ async def committed_is_never_ahead(settings: Settings) -> int:
     }
     assert ahead == {}
     return len(kept)
-
-
-@contextmanager
-def timed(found: dict[str, float], name: str) -> Iterator[None]:
-    """Note how long something took."""
-    started = time.monotonic()
-    yield
-    found[name] = time.monotonic() - started
