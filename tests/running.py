@@ -319,3 +319,20 @@ async def committed_is_never_ahead(settings: Settings) -> int:
     }
     assert ahead == {}
     return len(kept)
+
+
+# A claim that the database refuses, with words that must not be repeated.
+REFUSING = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.claim_id LIKE '%-REFUSED' THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'refused', DETAIL = NEW.body;
+    END IF;
+    RETURN NEW;
+END $$
+"""
+
+
+async def refuse(settings: Settings) -> None:
+    """Let the database refuse claims whose id says so."""
+    await rows(settings, REFUSING)
+    await rows(settings, "CREATE TRIGGER refusing BEFORE INSERT ON event FOR EACH ROW EXECUTE FUNCTION refuse()")

@@ -28,6 +28,7 @@ from tests.running import (
     outcomes,
     publish,
     publishing,
+    refuse,
     rows,
     supervised,
     tracker,
@@ -248,17 +249,6 @@ async def _accepted(settings: Settings, count: int) -> bool:
     return (await outcomes(settings)).accepted == count
 
 
-# A claim that the database refuses, with words that must not be repeated.
-REFUSING = """
-CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    IF NEW.claim_id LIKE '%-REFUSED' THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'refused', DETAIL = NEW.body;
-    END IF;
-    RETURN NEW;
-END $$
-"""
-
-
 @pytest.mark.usefixtures("topics")
 async def test_what_postgres_refuses_is_found_and_what_passes_is_waited_out(settings: Settings, tmp_path: Path) -> None:
     """A record that the database cannot store becomes a dead letter and all around it goes on; an error that is not the
@@ -289,12 +279,6 @@ async def test_what_postgres_refuses_is_found_and_what_passes_is_waited_out(sett
     assert "InsufficientPrivilegeError 42501" in running.said()
     assert await outcomes(settings) == Outcomes(len(messages) - 3 + 1, 0, 3, 0)
     await nothing_differs(settings)
-
-
-async def refuse(settings: Settings) -> None:
-    """Let the database refuse claims whose id says so."""
-    await rows(settings, REFUSING)
-    await rows(settings, "CREATE TRIGGER refusing BEFORE INSERT ON event FOR EACH ROW EXECUTE FUNCTION refuse()")
 
 
 NEEDS_LAG = ("the handler hangs", "the client is silent")
