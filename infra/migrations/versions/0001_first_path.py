@@ -1,4 +1,4 @@
-"""Tables of the first whole path: event log, claims, rollups, positions, gaps, dead letters; and the roles that use them."""
+"""Tables of the first whole path (event log, claims, rollups, positions, gaps, dead letters) and their roles."""
 
 from alembic import op
 
@@ -21,7 +21,9 @@ CREATE TABLE event (
     body text NOT NULL,
     CONSTRAINT event_is_accepted_once PRIMARY KEY (claim_id, identity)
 );
-COMMENT ON TABLE event IS 'Every accepted event, append-only. identity = blake2b-128 of source, NUL, id; body = the CloudEvent as received.';
+COMMENT ON TABLE event IS 'Every accepted event, append-only.';
+COMMENT ON COLUMN event.identity IS 'blake2b-128 of source, NUL, id';
+COMMENT ON COLUMN event.body IS 'The CloudEvent as received.';
 
 CREATE TABLE claim (
     claim_id text COLLATE "C" NOT NULL,
@@ -35,9 +37,9 @@ CREATE TABLE claim (
     CONSTRAINT claim_is_one_row PRIMARY KEY (claim_id)
 ) WITH (fillfactor = 70);
 CREATE INDEX claim_waits ON claim (waiting_since) WHERE waiting_since IS NOT NULL;
-COMMENT ON COLUMN claim.since IS 'When the claim came into its state: the business time of the event that let the change apply.';
+COMMENT ON COLUMN claim.since IS 'When it came into its state: the business time of the event that let it.';
 COMMENT ON COLUMN claim.waiting_since IS 'When the oldest of its waiting events was recorded.';
-COMMENT ON COLUMN claim.packed IS 'All that the next event needs, with the current history, as JSON; claim_history shows it as rows.';
+COMMENT ON COLUMN claim.packed IS 'All that the next event needs, with the history; claim_history shows it as rows.';
 
 CREATE TABLE rollup (
     name text NOT NULL,
