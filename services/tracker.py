@@ -52,8 +52,10 @@ OPEN_PAUSE_S: Final = 1.0
 """Between two tries to read the positions of partitions just assigned."""
 HEARTBEAT_S: Final = 1.0
 """Between two looks at lag and progress, and two commits to Kafka."""
-SESSION_LIMIT_MS: Final = 15_000
+SESSION_LIMIT_MS: Final = 10_000
 """After which Kafka gives a dead tracker's partitions to another."""
+REBALANCE_LIMIT_MS: Final = 15_000
+"""How long Kafka waits for every tracker to let go: until its next heartbeat (3 s), the revocation, a commit."""
 POLL_LIMIT_MS: Final = 3_600_000
 """How long PostgreSQL may keep us from asking for more before Kafka gives the partitions to others, who wait too."""
 GARBAGE_OBJECTS: Final = 200_000
@@ -120,6 +122,7 @@ def _subscribe(settings: Settings, tracker: "Tracker") -> KafkaBroker:
         isolation_level="read_committed",
         partition_assignment_strategy=(RangePartitionAssignor,),
         session_timeout_ms=SESSION_LIMIT_MS,
+        rebalance_timeout_ms=REBALANCE_LIMIT_MS,
         max_poll_interval_ms=POLL_LIMIT_MS,
         listener=tracker,
     )
