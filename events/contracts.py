@@ -240,7 +240,7 @@ EventData = SessionRecorded | ClaimSubmitted | PayerResponse
 class CloudEvent(Struct, frozen=True, kw_only=True):
     """The CloudEvents 1.0 attributes that claimpath reads; others are kept in the stored body."""
 
-    specversion: Annotated[Literal["1.0"], Meta(description="the version of CloudEvents")] = "1.0"
+    specversion: Annotated[Literal["1.0"], Meta(description="the version of CloudEvents")]
     id: Annotated[
         str,
         Meta(

@@ -46,7 +46,7 @@ def schema(event_type: str) -> Schema:
         "description": parts[data.__name__]["description"],
         "type": "object",
         "properties": {**attributes, "data": {"$ref": f"#/$defs/{data.__name__}"}},
-        "required": ["specversion", *envelope["required"], "data"],
+        "required": [*envelope["required"], "data"],
         "$defs": {name: {key: rule for key, rule in part.items() if rule} for name, part in sorted(parts.items())},
     }
 

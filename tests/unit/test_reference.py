@@ -204,7 +204,7 @@ def test_schema_and_codec_agree_on_changed_examples(data: st.DataObject) -> None
     event = deepcopy(data.draw(st.sampled_from(ALL)))
     event_type = event["type"]
     for _ in range(data.draw(st.integers(1, 3))):
-        place = data.draw(st.sampled_from([path for path in places(event) if path[0] != "specversion"]))
+        place = data.draw(st.sampled_from([*places(event)]))
         put(event, place, deepcopy(data.draw(st.sampled_from((ABSENT, *VALUES)))))
     assert validator(event_type).is_valid(event) == accepted(event, event_type)
 
