@@ -181,7 +181,7 @@ async def test_postgres_and_kafka_come_back(own: Settings, own_stack: Stack, tmp
     assert await outcomes(own) == expected(messages)
     await nothing_differs(own)
     hung = tmp_path / "hung.log"
-    async with tracker(own, hung) as held:
+    async with tracker(own, hung, group="other") as held:
         await held.says('"count": 9')
         with frozen(own_stack):
             await publish(own, messages[:50])
