@@ -62,13 +62,17 @@ class Assignment:
 
         Only the consumer's own position tells of them. To be called while no records are on their way to ``runs``.
         """
-        found = []
+        found: list[Run] = []
         for partition, expected in list(self._expected.items()):
-            position = await asyncio.wait_for(self._kafka().position(partition), KAFKA_LIMIT_S)
-            hole = (expected, position - 1)
-            if position <= expected or not self._is_real(partition, [hole]):
-                continue
-            gaps = await self._gaps(partition, [hole])
+            try:
+                position = await asyncio.wait_for(self._kafka().position(partition), KAFKA_LIMIT_S)
+                hole = (expected, position - 1)
+                if position <= expected or not self._is_real(partition, [hole]):
+                    continue
+                gaps = await self._gaps(partition, [hole])
+            except (KafkaError, TimeoutError):
+                # The others are asked at the next call. What was found counts as read already and must be returned.
+                break
             found.append(Run(self._places[partition], expected, position, (), gaps))
             self._expected[partition] = position
         return found

@@ -3,9 +3,8 @@
 import asyncio
 import gc
 import signal
-import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -28,6 +27,7 @@ from services.assignment import KAFKA_LIMIT_S, Assignment, Record
 from services.breaker import BREAKER_SHARE, BREAKER_WINDOW, Breaker
 from services.lanes import Lane
 from services.positions import BehindError, Item, Refused, Run
+from services.progress import Progress
 from services.settings import Settings, host_and_port
 
 APPLICATION: Final = "claimpath-tracker"
@@ -46,8 +46,6 @@ CANCEL_LIMIT_S: Final = 1.0
 """For a transaction that PostgreSQL does not answer; whether it is committed, the next tracker sees."""
 REVOKE_LIMIT_S: Final = 10.0
 """For what is under way when partitions move; what is not done by then is fenced by the positions."""
-ANEW_LIMIT_S: Final = 10.0
-"""How long a log must end below our position to be a new one, not a broker that was just elected."""
 OPEN_PAUSE_S: Final = 1.0
 """Between two tries to read the positions of partitions just assigned."""
 HEARTBEAT_S: Final = 1.0
@@ -62,6 +60,8 @@ GARBAGE_OBJECTS: Final = 200_000
 """Made and not yet freed before Python looks for cycles among them."""
 METADATA_LIMIT_MS: Final = 10_000
 """How long a topic made anew, or with more partitions than before, may go unnoticed."""
+RETRY_PAUSE_MS: Final = 500
+"""Between aiokafka's tries to reach Kafka, each of which it logs."""
 BATCH_WAIT_MS: Final = 50
 """FastStream sleeps for this long after an empty poll, twice."""
 
@@ -98,6 +98,7 @@ def _subscribe(settings: Settings, tracker: "Tracker") -> KafkaBroker:
         security=kafka.broker_security(settings),
         client_id=APPLICATION,
         metadata_max_age_ms=METADATA_LIMIT_MS,
+        retry_backoff_ms=RETRY_PAUSE_MS,
         consumer_only=True,
         allow_auto_create_topics=False,
         # What was handed over is waited for before; what could not be handed over stays in Kafka.
@@ -144,6 +145,7 @@ class Tracker(ConsumerRebalanceListener):
         self._cluster_id = cluster_id
         self._topics = {kafka.topic(settings, name): name for name in TOPICS}
         self._assignment = Assignment(self._item)
+        self._progress = Progress(self._topics)
         self._breaker = Breaker(on=settings.breaker)
         self._lanes = [
             Lane(
@@ -151,18 +153,15 @@ class Tracker(ConsumerRebalanceListener):
                 cluster_id,
                 on_written=self._written,
                 on_behind=self._behind,
-                on_try=self._note_life,
+                on_try=self._progress.note_life,
                 may_refuse=self._may_refuse,
             )
             for _ in range(settings.lanes)
         ]
         # Held while records are handed to the lanes: rebalances and the heartbeat must not come in between.
         self._handing_over = asyncio.Lock()
-        self._alive_at = time.monotonic()
         self._joined = False
         self._committed: dict[TopicPartition, int] = {}
-        self._stamps_ms: dict[TopicPartition, int] = {}
-        self._anew = 0
         self.subscriber: Any = None
         """FastStream's subscriber, whose consumer is there once it starts."""
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -231,10 +230,7 @@ class Tracker(ConsumerRebalanceListener):
         self._breaker.note(
             taken=sum(count.accepted + count.duplicate for count in written.counts.values()), refused=refused
         )
-        for run in runs:
-            if run.items:
-                self._stamps_ms[TopicPartition(run.place.topic, run.place.partition)] = run.items[-1].timestamp_ms
-        self._note_life()
+        self._progress.note_written(runs)
 
     def _behind(self, runs: Sequence[Run], behind: BehindError) -> None:
         if behind.position < 0:
@@ -242,10 +238,6 @@ class Tracker(ConsumerRebalanceListener):
         else:
             _log.warning("going back to the position in PostgreSQL", position=behind.position)
             self._assignment.rewind(runs, behind)
-
-    def _note_life(self) -> None:
-        self._alive_at = time.monotonic()
-        metrics.LAST_PROGRESS.set_to_current_time()
 
     # --- rebalances ---
 
@@ -282,7 +274,7 @@ class Tracker(ConsumerRebalanceListener):
         starts = await asyncio.wait_for(consumer.beginning_offsets(assigned), KAFKA_LIMIT_S)
         ends = await asyncio.wait_for(consumer.end_offsets(assigned), KAFKA_LIMIT_S)
         # From here on it is PostgreSQL that makes us wait, as long as it takes.
-        self._note_life()
+        self._progress.note_life()
         log = {(each.topic, each.partition): (starts[each], ends[each]) for each in assigned}
         async with self._engine.begin() as connection:
             opened = await positions.open_positions(await database.driver(connection), self._cluster_id, log)
@@ -299,7 +291,7 @@ class Tracker(ConsumerRebalanceListener):
         limit_s = self._settings.stall_limit_s
         while not self.ended.done():
             await asyncio.sleep(HEARTBEAT_S)
-            if time.monotonic() - self._alive_at > limit_s:
+            if self._progress.silent_s > limit_s:
                 self.end(STALLED, f"no progress for {limit_s:.0f} s while there is lag, or no place in the group")
 
     async def beat(self) -> None:
@@ -315,7 +307,7 @@ class Tracker(ConsumerRebalanceListener):
                 _log.info("lag is not to be had", error=database.describe_error(error))
             if await self._kafka_is_away():
                 # Nobody knows of any lag, and aiokafka keeps asking.
-                self._note_life()
+                self._progress.note_life()
 
     async def _kafka_is_away(self) -> bool:
         """Ask on a connection of its own: a client that stalls must not pass for a cluster that is away."""
@@ -333,25 +325,9 @@ class Tracker(ConsumerRebalanceListener):
         if not self._handing_over.locked():
             async with self._handing_over:
                 await self._hand_over(await self._assignment.tails())
-        lag = await self._assignment.lag()
-        self._tell(lag)
-        if not any(lag.values()):
-            self._note_life()
-        self._anew = self._anew + 1 if min(lag.values(), default=0) < 0 else 0
-        if self._anew * HEARTBEAT_S > ANEW_LIMIT_S:
-            self.end(
-                STALLED,
-                "a topic ends below our position: it was made anew, and the next start reads it",
-            )
-
-    def _tell(self, lag: Mapping[TopicPartition, int]) -> None:
-        """Show each topic's lag in records, and in seconds since the last record of the partition furthest behind."""
-        for topic, name in self._topics.items():
-            behind = {partition: count for partition, count in lag.items() if partition.topic == topic and count > 0}
-            stamps_ms = [self._stamps_ms[partition] for partition in behind if partition in self._stamps_ms]
-            seconds = time.time() - min(stamps_ms) / 1000 if stamps_ms else 0.0
-            metrics.LAG_RECORDS[name].set(sum(behind.values()))
-            metrics.SECONDS_BEHIND[name].set(max(seconds, 0.0))
+        self._progress.see(await self._assignment.lag())
+        if self._progress.a_topic_is_anew:
+            self.end(STALLED, "a topic ends below our position: it was made anew, and the next start reads it")
 
     async def _commit(self, limit_s: float) -> None:
         """Tell Kafka how far PostgreSQL is; a courtesy to lag tools, nothing of ours reads it."""

@@ -210,6 +210,7 @@ def body(event: Event) -> str:
     """Return the event as a publisher would write it: the JSON of a CloudEvent."""
     kind = {SessionRecorded: SESSION_RECORDED, ClaimSubmitted: CLAIM_SUBMITTED, PayerResponse: PAYER_RESPONSE}
     envelope = CloudEvent(
+        specversion="1.0",
         id=event.id,
         source=event.source,
         type=kind[type(event.data)],

@@ -7,7 +7,6 @@ import ast
 import os
 import re
 import sys
-import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +21,7 @@ FLOORS = (
     ("services.demo",),
     ("services.demo_screen",),
     ("services.tracker", "services.api", "services.doctor"),
-    ("services.lanes", "services.assignment", "services.breaker"),
+    ("services.lanes", "services.assignment", "services.breaker", "services.progress"),
     ("services.verify", "services.rebuild", "services.dead_letters", "services.show"),
     ("services.publish",),
     ("services.logs", "services.terminal"),
@@ -74,7 +73,14 @@ CLOCK = re.compile(r"\b(?:datetime|date)\.(?:now|utcnow|today)$")
 
 # Each library has its home: a module, or a package with all in it. `infra`, which knows nothing of ours, counts as one.
 HOMES = {
-    "aiokafka": ("services.tracker", "services.assignment", "services.kafka", "services.publish", "services.doctor"),
+    "aiokafka": (
+        "services.tracker",
+        "services.assignment",
+        "services.progress",
+        "services.kafka",
+        "services.publish",
+        "services.doctor",
+    ),
     "alembic": ("services.database", "infra.migrations"),
     "asyncpg": (
         *("services.database", "services.store", "services.positions", "services.claim_rows", "services.pgcopy"),
@@ -122,8 +128,6 @@ UNFINISHED = re.compile(r"\b(?:TOD[O]|FIXM[E]|XX[X])\b")
 ELSEWHERE = re.compile(
     r"/wor[k]/|/roo[t]/|/tmp/bash_job[s]|\.\./share[d](?!/x12)|\b(?:DESIG[N]|FACT[S]|STYL[E]|DOMAI[N])\.md"
 )
-ADDRESS = re.compile(r"[a-z+]+://|^\s*-(?!-hash=)|[ =]file:", re.MULTILINE)
-PIN = re.compile(r"^([\w.-]+)(?:\[.*\])?==(\S+)", re.MULTILINE)
 
 
 def test_imports_point_down() -> None:
@@ -286,27 +290,6 @@ def test_nothing_points_outside_the_repository() -> None:
     assert [f"{path}:{line}" for path, line in lines_with(ELSEWHERE)] == []
 
 
-def test_requirements_hold_hashes_and_no_address() -> None:
-    """A pin says what to install and how to recognise it, never where to get it."""
-    for name in ("requirements.txt", "requirements-dev.txt"):
-        pins = text(ROOT / "infra" / name)
-        assert ADDRESS.findall(pins) == [], name
-        blocks = re.split(r"\n(?=\w)", pins.strip())
-        assert [block for block in blocks if not PIN.match(block) or "--hash=sha256:" not in block] == [], name
-
-
-def test_both_requirement_files_agree_with_the_project() -> None:
-    """Everything the project asks for is pinned, and developers run the very versions that production runs."""
-    runtime, everything = (
-        dict(PIN.findall(text(ROOT / "infra" / f"{name}.txt"))) for name in ("requirements", "requirements-dev")
-    )
-    assert runtime.items() <= everything.items()
-    project = tomllib.loads(text(ROOT / "pyproject.toml"))["project"]
-    extras = [wish for wishes in project["optional-dependencies"].values() for wish in wishes]
-    assert names(project["dependencies"]) <= runtime.keys()
-    assert names(extras) <= everything.keys()
-
-
 @cache
 def files() -> tuple[Path, ...]:
     """Every file of the project: what a clone holds, without environments, caches and output."""
@@ -393,8 +376,3 @@ def within(module: str, homes: tuple[str, ...]) -> bool:
 def top(name: str, separator: str = ".") -> str:
     """The first part of a dotted name or a path."""
     return name.split(separator, 1)[0]
-
-
-def names(wishes: list[str]) -> set[str]:
-    """The distributions asked for, as the pins spell them."""
-    return {re.split(r"[\[<>=~; ]", wish, maxsplit=1)[0].lower().replace("_", "-") for wish in wishes}
