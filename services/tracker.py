@@ -43,7 +43,7 @@ COMMIT_LIMIT_S: Final = 1.0
 LEAVE_LIMIT_S: Final = 3.0
 """For leaving the group, so that others have the partitions at once."""
 CANCEL_LIMIT_S: Final = 1.0
-"""For a transaction that PostgreSQL does not answer; whether it is committed, the next tracker sees."""
+"""For a PostgreSQL that does not answer; whether a transaction is committed, the next tracker sees."""
 REVOKE_LIMIT_S: Final = 10.0
 """For what is under way when partitions move; what is not done by then is fenced by the positions."""
 OPEN_PAUSE_S: Final = 1.0
@@ -89,7 +89,9 @@ async def run(settings: Settings) -> int:
         metrics.serve_tracker(*host_and_port(settings.tracker_listen))
         return await tracker.run(_subscribe(settings, tracker))
     finally:
-        await engine.dispose()
+        # Closing a connection waits for PostgreSQL, which may not answer at all.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(engine.dispose(), CANCEL_LIMIT_S)
 
 
 def _subscribe(settings: Settings, tracker: "Tracker") -> KafkaBroker:
