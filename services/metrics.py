@@ -30,6 +30,7 @@ from services.business import Labels, Shown, Spread
 from services.catalogue import CATALOGUE, words
 from services.claim import State
 from services.positions import GapKind, Outcome, Reason
+from services.settings import BadSetting, variable
 from services.store import Phase, Written
 from services.timing import DAY_S, EDGES_DAYS
 
@@ -107,8 +108,15 @@ def retried(error: BaseException) -> None:
 
 
 def serve_tracker(host: str, port: int) -> None:
-    """Serve the tracker's metrics from a thread, so that a busy event loop still answers; raises OSError."""
-    start_http_server(port, host, TRACKER)
+    """Serve the tracker's metrics from a thread of their own, so that a busy event loop still answers.
+
+    Raises BadSetting where it cannot listen there.
+    """
+    try:
+        start_http_server(port, host, TRACKER)
+    except OSError as error:
+        name = variable("tracker_listen")
+        raise BadSetting(f"{name}: cannot listen on {host}:{port} ({error.strerror}).") from None
 
 
 class _Together(Collector):

@@ -1,5 +1,6 @@
 """The catalogue of metrics, and that what Prometheus reads is what the catalogue says."""
 
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from services.business import MAX_LABEL_CHARS, Labels, Shown, Spread, shown
 from services.catalogue import BUSINESS, CATALOGUE, TRACKER, Metric, page
 from services.positions import Counts, Place
 from services.queries import Ages, Business, Count
+from services.settings import BadSetting
 from services.store import Written
 from services.timing import EDGES_DAYS
 
@@ -225,3 +227,11 @@ def values() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         if family.name.startswith("claimpath_")
         for sample in family.samples
     }
+
+
+def test_a_taken_address_is_told_by_its_setting() -> None:
+    """A tracker that cannot serve its metrics names the setting to change."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BadSetting, match=f"CLAIMPATH_TRACKER_LISTEN: cannot listen on 127.0.0.1:{port}"):
+            metrics.serve_tracker("127.0.0.1", port)
