@@ -47,7 +47,7 @@ TRACKER: Final = (
     ),
     Metric(
         *("claimpath_seconds_behind", "gauge", ("topic",), "seconds"),
-        "Age of the last record taken from the tracker's partition that is furthest behind; 0 where none is behind.",
+        "Age of the oldest record under way, or for how long there is lag, whichever is more; 0 where none is behind.",
         "Rising: PostgreSQL is slow or away (claimpath_retries_total), or one tracker is too few: start another.",
     ),
     Metric(

@@ -26,7 +26,6 @@ from services.publish import publish
 from services.settings import Settings, host_and_port, variable
 from services.verify import verify
 
-CLAIMS: Final = 2_000
 EVENTS_PER_S: Final = 250
 """Of the live demo: quick enough to see claims move, slow enough to follow them."""
 PARTITIONS: Final = 6

@@ -1,7 +1,7 @@
 """What a tracker knows of its progress: when it last got on, and how far it is behind."""
 
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -21,19 +21,34 @@ class Progress:
         self._topics = topics
         self._alive_at = time.monotonic()
         self._short_since: float | None = None
-        self._stamps_ms: dict[TopicPartition, int] = {}
+        # Of each partition, the runs under way: where each ends, and its first record's time.
+        self._under_way: defaultdict[TopicPartition, deque[tuple[int, int]]] = defaultdict(deque)
+        self._behind_since: dict[TopicPartition, float] = {}
 
     def note_life(self) -> None:
         """Note that the tracker got on, or that there was nothing to do, or nothing that it could do."""
         self._alive_at = time.monotonic()
         metrics.LAST_PROGRESS.set_to_current_time()
 
+    def note_taken(self, runs: Iterable[Run]) -> None:
+        """Note what is on its way to PostgreSQL."""
+        for run in runs:
+            if run.items:
+                self._under_way[_partition(run)].append((run.next, run.items[0].timestamp_ms))
+
     def note_written(self, runs: Iterable[Run]) -> None:
         """Note what is in PostgreSQL."""
         for run in runs:
-            if run.items:
-                self._stamps_ms[TopicPartition(run.place.topic, run.place.partition)] = run.items[-1].timestamp_ms
+            waiting = self._under_way[_partition(run)]
+            while waiting and waiting[0][0] <= run.next:
+                waiting.popleft()
         self.note_life()
+
+    def forget(self, partitions: Iterable[TopicPartition]) -> None:
+        """Forget partitions that are another tracker's now."""
+        for partition in partitions:
+            self._under_way.pop(partition, None)
+            self._behind_since.pop(partition, None)
 
     @property
     def silent_s(self) -> float:
@@ -43,19 +58,17 @@ class Progress:
     def see(self, lag: Mapping[TopicPartition, int]) -> None:
         """Take the offsets of each partition that are not in PostgreSQL, and show them by topic.
 
-        Seconds behind are since the last record of the partition that is furthest behind.
+        Seconds behind are the age of the oldest record under way, or for how long there is lag, whichever is more.
         """
-        counts: defaultdict[str, int] = defaultdict(int)
-        stamps_ms: defaultdict[str, list[int]] = defaultdict(list)
-        for partition, count in lag.items():
-            if count > 0:
-                counts[partition.topic] += count
-                if partition in self._stamps_ms:
-                    stamps_ms[partition.topic].append(self._stamps_ms[partition])
+        now = time.time()
+        behind = {partition: count for partition, count in lag.items() if count > 0}
+        self._behind_since = {partition: self._behind_since.get(partition, now) for partition in behind}
         for topic, name in self._topics.items():
-            seconds = time.time() - min(stamps_ms[topic]) / 1000 if stamps_ms[topic] else 0.0
-            metrics.LAG_RECORDS[name].set(counts[topic])
-            metrics.SECONDS_BEHIND[name].set(max(seconds, 0.0))
+            partitions = [partition for partition in behind if partition.topic == topic]
+            since = [self._behind_since[partition] for partition in partitions]
+            since += [self._under_way[partition][0][1] / 1000 for partition in partitions if self._under_way[partition]]
+            metrics.LAG_RECORDS[name].set(sum(behind[partition] for partition in partitions))
+            metrics.SECONDS_BEHIND[name].set(max(now - min(since), 0.0) if since else 0.0)
         if not any(lag.values()):
             self.note_life()
         if min(lag.values(), default=0) >= 0:
@@ -67,3 +80,7 @@ class Progress:
     def a_topic_is_anew(self) -> bool:
         """Whether a log has ended below our position for too long to be the same one."""
         return self._short_since is not None and time.monotonic() - self._short_since > ANEW_LIMIT_S
+
+
+def _partition(run: Run) -> TopicPartition:
+    return TopicPartition(run.place.topic, run.place.partition)

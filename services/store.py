@@ -124,9 +124,7 @@ async def write(
             accepted, recorded_at_us = _accept(entries, known, letters, await _now_us(connection))
         with phase("fold"):
             moves = _step(accepted, held)
-        with phase("lookup"):
             logged = await _logged(connection, [move.claim_id for move in moves if move.folds and move.version])
-        with phase("fold"):
             difference = _settle(moves, logged, written)
         with phase("write"):
             await _write_events(connection, accepted, recorded_at_us)

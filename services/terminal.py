@@ -101,6 +101,8 @@ def _ending(error: BaseException) -> tuple[int, str] | None:
         return USAGE, str(error)
     if isinstance(error, NoServers):
         return UNREACHABLE, str(error)
+    if isinstance(error, IsADirectoryError):
+        return USAGE, "A folder holds no lines: name a file, or - for standard input."
     if isinstance(error, OSError) and error.filename:
         return USAGE, f"{error.strerror}: {error.filename}"
     if _is(error, "aiokafka.errors", "KafkaError"):
@@ -131,7 +133,8 @@ def _ending_of_database(error: BaseException) -> tuple[int, str]:
 
     told = describe_error(error)
     match sqlstate(error):
-        case "42P01":
+        # 22023: the role that a migration makes is not there to be taken on.
+        case "42P01" | "22023":
             return UNREACHABLE, "The database has no schema of ours: run `claimpath migrate`."
         case "3D000":
             return UNREACHABLE, "The database does not exist: create it, or correct CLAIMPATH_DATABASE_URL."

@@ -199,6 +199,7 @@ class Tracker(ConsumerRebalanceListener):
             await self._hand_over(runs)
 
     async def _hand_over(self, runs: Sequence[Run]) -> None:
+        self._progress.note_taken(runs)
         by_lane: defaultdict[Lane, list[Run]] = defaultdict(list)
         for run in runs:
             # Equal partitions of the three topics hold the same claims: in one lane they need not wait for each other.
@@ -250,6 +251,7 @@ class Tracker(ConsumerRebalanceListener):
             await self.drain(REVOKE_LIMIT_S)
             await self._commit(COMMIT_LIMIT_S)
             self._assignment.drop(revoked)
+            self._progress.forget(revoked)
             self._committed.clear()
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:

@@ -59,7 +59,8 @@ def show(
         sys.stdout.buffer.write(_bytes(letter.value))
     else:
         facts = ("topic", "partition", "offset", "published_at", "recorded_at", "replayed_at", "reason", "path", "rule")
-        rows = [(name, str(getattr(letter, name) or "")) for name in facts]
+        told = ((name, getattr(letter, name)) for name in facts)
+        rows = [(name, "" if fact is None else str(fact)) for name, fact in told]
         headers = [(f"header {name}", _words(header)) for name, header in letter.headers]
         held = [("key", _words(letter.key)), *headers, ("value", _words(letter.value))]
         terminal.show_table(("", ""), [*rows, *held])
