@@ -45,14 +45,18 @@ def show(
 
 
 @claims.command()
-def export(form: Annotated[Literal["jsonl", "csv"], typer.Option("--format")] = "jsonl") -> None:
+def export(
+    form: Annotated[Literal["jsonl", "csv"], typer.Option("--format")] = "jsonl",
+    *,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
+) -> None:
     """Write every claim on a line, in the order of their ids: JSON, or columns separated by commas."""
     from services.show import claims_export
 
     given = settings()
 
     async def write() -> None:
-        async for line in claims_export(given, form):
+        async for line in claims_export(given, "jsonl" if json else form):
             sys.stdout.write(line)
 
     run(write())
