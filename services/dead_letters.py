@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events import codec
 from events.topics import TOPICS
 from services import database, kafka
+from services.event_lines import record_of
 from services.publish import publish
 from services.settings import Settings
 
@@ -132,9 +133,10 @@ async def replay(
 
 
 async def replay_edited(settings: Settings, letter_id: int, value: bytes, *, force: bool = False) -> None:
-    """Publish another value in place of a letter's, to its topic; the codec must accept it.
+    """Publish another value in place of a letter's; the codec must accept it.
 
-    It goes with the letter's key and headers, or, where the codec would refuse it with these, as ``publish`` sends it.
+    It goes to the letter's topic with its key and headers, or, where the codec would refuse it there, as ``publish``
+    sends it.
     Raises as ``replay`` does.
     """
     engine = _engine(settings, "claimpath_operator")
@@ -149,26 +151,12 @@ async def replay_edited(settings: Settings, letter_id: int, value: bytes, *, for
 
 def _edited(received: codec.Record, value: bytes) -> codec.Record:
     record = msgspec.structs.replace(received, value=value)
-    outcome = codec.decode(record)
-    if isinstance(outcome, codec.Refusal):
-        record = codec.Record(
-            received.topic, _subject(value), value, [("content-type", b"application/cloudevents+json")]
-        )
-        outcome = codec.decode(record)
+    if not isinstance(codec.decode(record), codec.Refusal):
+        return record
+    outcome = record_of(value)
     if isinstance(outcome, codec.Refusal):
         raise CannotReplay(f"The edited event would be refused: {outcome}.")
-    return record
-
-
-class _Head(Struct):
-    subject: str = ""
-
-
-def _subject(value: bytes) -> bytes:
-    try:
-        return msgspec.json.decode(value, type=_Head).subject.encode()
-    except (msgspec.DecodeError, UnicodeError):
-        return b""  # the codec says what is wrong with it
+    return msgspec.structs.replace(outcome, headers=[("content-type", b"application/cloudevents+json")])
 
 
 async def _check(

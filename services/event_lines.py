@@ -42,7 +42,7 @@ async def records(
     number = size = 0
     async for line in _lines(descriptor):
         number += 1
-        outcome = _outcome(line.strip()) if not line.isspace() else None
+        outcome = record_of(line.strip()) if not line.isspace() else None
         if isinstance(outcome, Record):
             yield outcome
         elif outcome is not None:
@@ -51,7 +51,8 @@ async def records(
         tell(size)
 
 
-def _outcome(text: bytes) -> Record | Refusal:
+def record_of(text: bytes) -> Record | Refusal:
+    """Return an event's JSON as the record to publish, on the topic of its type with its subject as key, or why not."""
     try:
         head = msgspec.json.decode(text, type=_Head)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -194,7 +194,6 @@ async def test_an_edited_event_takes_the_place_of_a_letter(settings: Settings) -
         (b"\xff", "bad_text at"),
         (b"{", "not_json at"),
         (b"[1]", "not_cloudevent at"),
-        (body(original(claim_id="A")).encode(), "wrong_topic at"),
     ],
 )
 async def test_an_edited_event_that_would_be_refused_is_not_sent(settings: Settings, value: bytes, why: str) -> None:
@@ -205,6 +204,16 @@ async def test_an_edited_event_that_would_be_refused_is_not_sent(settings: Setti
         await replay_edited(settings, letters[2].id, value)
     assert await received(settings, 0) == []
     assert (await list_letters(settings)).total == len(letters)
+
+
+async def test_an_edited_event_goes_to_the_topic_of_its_type(settings: Settings) -> None:
+    """An event that was published to another type's topic is mended by sending it to its own."""
+    await kafka.create_topics(settings)
+    letters = await poison(settings)
+    submitted = body(original(claim_id="A")).encode()
+    await replay_edited(settings, letters[2].id, submitted)
+    (sent,) = [parts(settings, each) for each in await received(settings, 1)]
+    assert sent[:3] == ("claim-submitted", b"A", submitted)
 
 
 async def test_nothing_is_marked_that_kafka_did_not_take(settings: Settings) -> None:
