@@ -214,10 +214,10 @@ def _check_text(value: bytes) -> None:
         text = value.decode()
     except UnicodeDecodeError:
         _refuse("bad_text", "$", "UTF-8")
-    # A backslash is rare, and a search for one byte far quicker than one for six.
-    if b"\\" in value and b"\\u0000" in value and _holds_nul(_parse(value)):
-        _refuse("bad_text", "$", "no NUL character")
     parsed = _parse(value)
+    # A backslash is rare, and a search for one byte far quicker than one for six.
+    if b"\\" in value and b"\\u0000" in value and _holds_nul(parsed):
+        _refuse("bad_text", "$", "no NUL character")
     # Equal bytes prove that no key came twice; only where spelling differs (escapes, numbers) does the slow proof run.
     spelled = _encode_any(parsed)
     if value != spelled and msgspec.json.format(value, indent=-1) != spelled:

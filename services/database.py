@@ -126,17 +126,17 @@ def head_revision() -> str:
 
 def describe_error(error: BaseException) -> str:
     """Name an error by class, SQLSTATE and constraint: its message and its detail may quote a row."""
-    told = _innermost(error)
+    told = innermost(error)
     facts = (sqlstate(error), getattr(told, "constraint_name", None))
     return " ".join([type(told).__name__, *(str(fact) for fact in facts if fact)])
 
 
 def sqlstate(error: BaseException) -> str | None:
     """Return PostgreSQL's code for what went wrong; None where it is no error of the server's."""
-    return getattr(_innermost(error), "sqlstate", None)
+    return getattr(innermost(error), "sqlstate", None)
 
 
-def _innermost(error: BaseException) -> BaseException:
+def innermost(error: BaseException) -> BaseException:
     """Return the driver's own error, which SQLAlchemy wraps twice."""
     while (inner := getattr(error, "orig", None) or error.__cause__) is not None:
         error = inner

@@ -11,7 +11,6 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import codec
-from events.topics import TOPICS
 from services import database, kafka
 from services.event_lines import record_of
 from services.publish import publish
@@ -164,7 +163,7 @@ async def _check(
 ) -> None:
     async with engine.connect() as connection:
         rows = (await connection.execute(_ASKED, {"ids": ids})).all()
-    topics = _topics(settings)
+    topics = kafka.our_names(settings)
     known = {row.id for row in rows}
     refused = {
         "there is no dead letter {}": [letter_id for letter_id in ids if letter_id not in known],
@@ -180,7 +179,7 @@ async def _check(
 
 
 async def _next_letters(settings: Settings, engine: AsyncEngine, filters: dict[str, Any]) -> Sequence[Row[Any]]:
-    options = {"topics": list(_topics(settings)), "limit": REPLAYED_AT_ONCE}
+    options = {"topics": list(kafka.our_names(settings)), "limit": REPLAYED_AT_ONCE}
     async with engine.connect() as connection:
         return (await connection.execute(_NEXT, {**filters, **options})).all()
 
@@ -196,12 +195,7 @@ async def _publish(settings: Settings, engine: AsyncEngine, letters: dict[int, c
 
 
 def _received(settings: Settings, row: Row[Any]) -> codec.Record:
-    return codec.Record(_topics(settings)[row.topic], row.key, row.value, _headers(row.headers))
-
-
-def _topics(settings: Settings) -> dict[str, str]:
-    """Return our topics by their names in the cluster."""
-    return {kafka.topic(settings, name): name for name in TOPICS}
+    return codec.Record(kafka.our_names(settings)[row.topic], row.key, row.value, _headers(row.headers))
 
 
 def _headers(stored: str) -> list[tuple[str, bytes | None]]:

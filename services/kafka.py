@@ -41,6 +41,11 @@ def topic(settings: Settings, name: str) -> str:
     return f"{settings.topic_prefix}{name}"
 
 
+def our_names(settings: Settings) -> dict[str, str]:
+    """Return the contract's names of our topics by their names in the cluster."""
+    return {topic(settings, name): name for name in TOPICS}
+
+
 def client_options(settings: Settings, *, application: str) -> dict[str, Any]:
     """Return what every aiokafka client needs to connect."""
     options: dict[str, Any] = {
@@ -85,7 +90,7 @@ async def create_topics(settings: Settings) -> list[str]:
     """Make the topics that do not exist and return their names; raises KafkaError."""
     async with administration(settings, application="claimpath-topics") as client:
         existing = {found.name for found in await topics(settings, client)}
-        missing = [name for name in _names(settings) if name not in existing]
+        missing = [name for name in our_names(settings) if name not in existing]
         # aiokafka types every answer as the one thing that all answers are.
         created: Any = await client.create_topics([_new(settings, name) for name in missing]) if missing else None
     for name, code, message in created.topic_errors if created else ():
@@ -99,7 +104,7 @@ async def topics(settings: Settings, client: AIOKafkaAdminClient) -> list[Topic]
     """Return those of the three topics that exist."""
     # All are listed: a question about a missing one would make it on clusters that create topics by themselves.
     listed = {each["topic"]: each["partitions"] for each in await client.describe_topics()}
-    names = [name for name in _names(settings) if name in listed]
+    names = [name for name in our_names(settings) if name in listed]
     configured = await _configurations(client, names)
     return [
         Topic(
@@ -116,7 +121,9 @@ async def topics(settings: Settings, client: AIOKafkaAdminClient) -> list[Topic]
 def faults(settings: Settings, found: list[Topic]) -> list[str]:
     """Say why the topics cannot serve: one is missing or compacted, or their partition counts differ."""
     existing = {each.name for each in found}
-    said = [f"topic {name} does not exist: run `claimpath topics`" for name in _names(settings) if name not in existing]
+    said = [
+        f"topic {name} does not exist: run `claimpath topics`" for name in our_names(settings) if name not in existing
+    ]
     counts = {each.partitions for each in found}
     if len(counts) > 1:
         told = ", ".join(f"{each.name} {each.partitions}" for each in found)
@@ -136,10 +143,6 @@ def short_lived(found: list[Topic]) -> list[str]:
         for each in found
         if 0 <= each.retention_ms < RETENTION_FLOOR_DAYS * _DAY_MS
     ]
-
-
-def _names(settings: Settings) -> list[str]:
-    return [topic(settings, name) for name in TOPICS]
 
 
 def _new(settings: Settings, name: str) -> NewTopic:

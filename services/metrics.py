@@ -29,6 +29,7 @@ from events.topics import TOPICS
 from services.business import Labels, Shown, Spread
 from services.catalogue import CATALOGUE, words
 from services.claim import State
+from services.database import innermost, sqlstate
 from services.positions import GapKind, Outcome, Reason
 from services.settings import BadSetting, variable
 from services.store import Phase, Written
@@ -161,10 +162,7 @@ def _topic(topic: str) -> str:
 
 
 def _retry_kind(error: BaseException) -> RetryKind:
-    told = error
-    while not hasattr(told, "sqlstate") and (inner := getattr(told, "orig", None) or told.__cause__) is not None:
-        told = inner
-    state = getattr(told, "sqlstate", None) or ""
+    told, state = innermost(error), sqlstate(error) or ""
     for kind, starts in _SQLSTATES.items():
         if state.startswith(starts):
             return kind

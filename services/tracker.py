@@ -21,7 +21,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import codec
-from events.topics import TOPICS
 from services import database, kafka, metrics, positions, store
 from services.assignment import KAFKA_LIMIT_S, Assignment, Record
 from services.breaker import BREAKER_SHARE, BREAKER_WINDOW, Breaker
@@ -113,7 +112,7 @@ def _subscribe(settings: Settings, tracker: "Tracker") -> KafkaBroker:
         decoder=_decode,
     )
     subscriber = broker.subscriber(
-        *(kafka.topic(settings, name) for name in TOPICS),
+        *kafka.our_names(settings),
         batch=True,
         max_records=settings.batch_records * settings.lanes,
         batch_timeout_ms=BATCH_WAIT_MS,
@@ -145,7 +144,7 @@ class Tracker(ConsumerRebalanceListener):
         self._settings = settings
         self._engine = engine
         self._cluster_id = cluster_id
-        self._topics = {kafka.topic(settings, name): name for name in TOPICS}
+        self._topics = kafka.our_names(settings)
         self._assignment = Assignment(self._item)
         self._progress = Progress(self._topics)
         self._breaker = Breaker(on=settings.breaker)
