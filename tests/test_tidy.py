@@ -38,7 +38,7 @@ FLOORS = (
     ("services.cells",),
     ("services.claim",),
     ("services.database",),
-    ("services.catalogue",),
+    ("services.catalogue", "services.intake.reasons"),
     ("services.settings", "services.naive"),  # naive: a second opinion knows nothing of the first
     ("services.naive_story",),
     ("services.naive_money",),
