@@ -348,6 +348,7 @@ def _check_money(data: PayerResponse) -> None:
             if required is None:
                 _refuse("invalid", f"$.data.{name}", f"required on response {data.response}")
     sign = -1 if data.response == "reversed" else 1
+    _check_sign("$.data.charge", data.charge, sign)
     _check_sign("$.data.paid", data.paid, sign)
     _check_sign("$.data.allowed", data.allowed, sign)
     _check_sign("$.data.patient_responsibility", data.patient_responsibility, sign)

@@ -220,6 +220,7 @@ class PayerResponse(Wire, frozen=True, kw_only=True):
         date | None, Meta(description="day of the check or transfer (BPR16); absent: the day of the decision")
     ] = None
     trace: Annotated[Word | None, Meta(description="check or EFT trace number (TRN02)")] = None
+    charge: Annotated[Cents | None, Meta(description="what was asked for the whole claim (CLP03); not counted")] = None
     allowed: Annotated[
         Cents | None, Meta(description="what the contract allows; required on approved and reversed")
     ] = None

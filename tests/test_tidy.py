@@ -38,6 +38,13 @@ FLOORS = (
     ("services.cells",),
     ("services.claim",),
     ("services.database",),
+    ("services.intake.files",),
+    ("services.intake.acknowledgements", "services.intake.statuses", "services.intake.remittances"),
+    ("services.intake.submissions", "services.intake.adjudication", "services.intake.sent"),
+    ("services.intake.elements", "services.intake.loops"),
+    ("services.intake.facts", "services.intake.notebook"),
+    ("services.intake.envelope",),
+    ("services.intake.segments",),
     ("services.catalogue", "services.intake.reasons"),
     ("services.settings", "services.naive"),  # naive: a second opinion knows nothing of the first
     ("services.naive_story",),

@@ -90,8 +90,8 @@ def family(category: Category) -> Family | None:
     return _FAMILIES[category]
 
 
-def refuses(group: str, code: str) -> bool | None:  # noqa: ARG001  (a reason is a pair; see below)
-    """Whether an adjustment of this group and code is a reason of denial; none if the list has no such code.
+def refuses(code: str) -> bool | None:
+    """Whether an adjustment with this code is a reason of denial; none if the list has no such code.
 
     Deductible, coinsurance, co-payment (PR-1 to PR-3), the contract's write-off (CO-45) and what an earlier payer did
     (OA-23) never are. The group says who bears the amount: PR-96 and CO-96 are both refusals, so only the code decides.

@@ -18,8 +18,8 @@ ROWS = list(csv.DictReader(TABLE.read_text(encoding="utf-8").splitlines()))
 ALL = [found for row in ROWS if (found := reason(row["code"]))]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 CODE = re.compile(r"([A-Z]?)([0-9]+)")
-# Groups come from the CAS segment's first element; reasons are its second and every third after it.
-CAS = re.compile(r"(?<![A-Za-z0-9])CAS\*([A-Z]{2})\*([^~|\r\n]*)")
+# Reasons are the second element of a CAS segment and every third after it.
+CAS = re.compile(r"(?<![A-Za-z0-9])CAS\*[A-Z]{2}\*([^~|\r\n]*)")
 DAY = timedelta(days=1)
 
 
@@ -106,31 +106,21 @@ def test_a_date_that_is_not_known_limits_nothing() -> None:
     assert in_force(known, date(2099, 12, 31))
 
 
-@pytest.mark.parametrize(("group", "code"), [("PR", "1"), ("PR", "2"), ("PR", "3"), ("CO", "45"), ("OA", "23")])
-def test_ordinary_adjustments_are_no_denials(group: str, code: str) -> None:
-    """Deductible, coinsurance, co-payment, the contract's write-off and the prior payer's effect deny nothing."""
-    assert refuses(group, code) is False
+@pytest.mark.parametrize("code", ["1", "2", "3", "45", "23", "71", "99", "A3"])
+def test_ordinary_adjustments_are_no_denials(code: str) -> None:
+    """Deductible, coinsurance, co-payment, the contract's write-off and an earlier payer's effect deny nothing."""
+    assert refuses(code) is False
 
 
-@pytest.mark.parametrize("group", ["CO", "CR", "OA", "PI", "PR"])
-@pytest.mark.parametrize("code", ["23", "71", "99", "A3"])
-def test_what_an_earlier_payer_did_is_no_denial(group: str, code: str) -> None:
-    """A prior payer's effect, by its code of today or by the three retired for it, denies in no group."""
-    assert refuses(group, code) is False
-
-
-@pytest.mark.parametrize(
-    ("group", "code"),
-    [("CO", "16"), ("CO", "29"), ("CO", "50"), ("CO", "97"), ("OA", "18"), ("PR", "96"), ("PR", "204"), ("CO", "A1")],
-)
-def test_refusals_are_denials_whoever_bears_the_amount(group: str, code: str) -> None:
-    """A refused service is denied whether the provider writes it off or the patient owes it."""
-    assert refuses(group, code) is True
+@pytest.mark.parametrize("code", ["16", "29", "50", "97", "18", "96", "204", "A1"])
+def test_refusals_are_denials(code: str) -> None:
+    """A service refused for its coding, lateness, necessity, coverage or for no stated reason is denied."""
+    assert refuses(code) is True
 
 
 def test_write_offs_patient_shares_and_open_decisions_are_no_denials() -> None:
     """Of all codes only those of these three categories, and the prior payer's, deny nothing."""
-    harmless = {known.code for known in ALL if not refuses("CO", known.code)}
+    harmless = {known.code for known in ALL if not refuses(known.code)}
     named = {known.code for known in ALL if known.category in {"contractual", "patient_responsibility", "pending"}}
     assert harmless == named | {"23", "71", "99", "A3"}
 
@@ -139,7 +129,7 @@ def test_write_offs_patient_shares_and_open_decisions_are_no_denials() -> None:
 def test_nothing_is_guessed_of_a_code_that_the_list_lacks(code: str) -> None:
     """An unknown code is neither a denial nor none."""
     assert reason(code) is None
-    assert refuses("CO", code) is None
+    assert refuses(code) is None
 
 
 @pytest.mark.parametrize(
@@ -163,7 +153,7 @@ def test_denials_fall_into_four_families(category: Category, expected: Family) -
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_every_category_of_denials_has_a_family_or_names_no_reason(category: Category) -> None:
     """What denies is of one of the four families, unless it leaves its reason to a remark; nothing else is."""
-    denies = any(refuses("CO", known.code) for known in ALL if known.category == category)
+    denies = any(refuses(known.code) for known in ALL if known.category == category)
     assert (family(category) is not None) == (denies and category != "unspecified_denial")
 
 
@@ -171,8 +161,6 @@ def test_every_category_of_denials_has_a_family_or_names_no_reason(category: Cat
 def test_every_reason_in_files_of_others_is_known() -> None:
     """The remittances that others published name no reason that the table lacks."""
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(FILES.rglob("*")) if path.is_file()]
-    seen = {
-        (group, code) for text in texts for group, rest in CAS.findall(text) for code in rest.split("*")[::3] if code
-    }
+    seen = {code for text in texts for rest in CAS.findall(text) for code in rest.split("*")[::3] if code}
     assert len(seen) > 10
-    assert [pair for pair in sorted(seen) if refuses(*pair) is None] == []
+    assert [code for code in sorted(seen) if reason(code) is None] == []

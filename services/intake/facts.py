@@ -1,0 +1,164 @@
+"""What a file says of a claim, and the CloudEvent it becomes: its identity comes from the fact alone.
+
+The identity holds what names the fact (payer, trace, claim, the payer's number, status) and its content in a normal
+form, so that the same remittance in two files, or read twice, is one event. It is written out by each reader rather
+than taken from the event's data: a release that reads more out of a file must not give old facts new names.
+"""
+
+import hmac
+from collections.abc import Sequence
+from hashlib import blake2b, sha256
+from typing import Any, Final, Literal, get_args
+
+import msgspec
+from msgspec import Struct
+
+from events.codec import money
+from events.topics import CLAIM_SUBMITTED, PAYER_RESPONSE
+from services.intake.envelope import EnvelopeFinding
+
+ContentFinding = Literal[
+    "bad_date",
+    "claim_balance",
+    "component_separator",
+    "line_balance",
+    "line_total",
+    "no_frequency",
+    "no_payer_id",
+    "no_payer_rank",
+    "no_procedure",
+    "no_trace",
+    "paid_though_denied",
+    "patient_balance",
+    "remittance_balance",
+    "trace_as_claim_id",
+    "unknown_reason",
+]
+Finding = EnvelopeFinding | ContentFinding
+FINDINGS: Final = tuple(sorted((*get_args(EnvelopeFinding), *get_args(ContentFinding))))
+
+NO_PROCEDURE: Final = "unknown"
+"""What stands for the procedure code of a line that has none."""
+
+_ID_BYTES: Final = 16
+_REF_BYTES: Final = 12
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Fact(Struct, frozen=True, kw_only=True):
+    """One thing that a file says of one claim."""
+
+    number: int
+    """The segment where it begins."""
+    source: str
+    """Which kind of file says it, as /x12/835; never which file."""
+    claim_id: str
+    identity: Sequence[object]
+    """What names the fact, and its content in a normal form: words and cents."""
+    time: str
+    data: dict[str, Any]
+    """The event's data as the contract has it; what is absent is not there."""
+    findings: tuple[Finding, ...] = ()
+    member: str = ""
+    """The patient's number with the payer: leaves this process only as a keyed hash."""
+
+
+class Remark(Struct, frozen=True, kw_only=True, tag="remark", tag_field="what"):
+    """A finding about a claim or a transaction set, where its segment stands."""
+
+    number: int
+    finding: Finding
+    detail: str = ""
+    """A code of a public list, as the reason that is unknown; never a value of a patient's."""
+
+
+class Unpublished(Struct, frozen=True, kw_only=True, tag="unpublished", tag_field="what"):
+    """What the file says and no event says: a status that is only advice, a price without a decision."""
+
+    number: int
+    claim_id: str
+    said: str
+    """The status, as ``277 F2:88`` or ``CLP02 25``."""
+    why: str
+
+
+class ProviderAdjustment(Struct, frozen=True, kw_only=True):
+    """An adjustment of the payment and of no claim (PLB); a positive amount lowers the payment, in cents."""
+
+    reason: str
+    reference: str
+    amount: int
+    claim_id: str | None
+    """The claim of this remittance that the reference names."""
+
+
+class Remittance(Struct, frozen=True, kw_only=True, tag="remittance", tag_field="what"):
+    """An 835 as a payment: what must come together for the money in the bank to be the claims' money; in cents."""
+
+    number: int
+    payer_id: str
+    trace: str
+    method: str
+    """BPR04, as ACH, CHK or NON."""
+    paid_on: str | None
+    total: int
+    """BPR02."""
+    claims: int
+    claims_paid: int
+    provider_adjustments: list[ProviderAdjustment]
+    balanced: bool
+
+
+class Refused(Struct, frozen=True, kw_only=True, tag="refused", tag_field="what"):
+    """What could not be read, in one sentence that names segment, element and rule and never a value."""
+
+    number: int
+    rule: str
+
+
+Outcome = Fact | Remark | Unpublished | Remittance | Refused
+
+
+def amount(cents: int | None) -> str | None:
+    """Return cents as the contract writes money; None stays None."""
+    return None if cents is None else money(cents)
+
+
+def fact_key(source: str, claim_id: str, identity: Sequence[object]) -> bytes:
+    """Return what is equal for equal facts, wherever and however often they are read."""
+    return blake2b(_encode([source, claim_id, *identity]), digest_size=_ID_BYTES).digest()
+
+
+def event(fact: Fact, key: bytes, ordinal: int, place: str, patient_key: bytes | None) -> bytes:
+    """Return the CloudEvent of a fact; `ordinal` tells apart facts that one transaction set states several times.
+
+    Findings, place and patient stand beside the data: they say how it was read, and are no part of what happened.
+    """
+    told = key.hex() if ordinal == 1 else f"{key.hex()}-{ordinal}"
+    attributes: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": told,
+        "source": fact.source,
+        "type": CLAIM_SUBMITTED if "kind" in fact.data else PAYER_RESPONSE,
+        "subject": fact.claim_id,
+        "time": fact.time,
+        "datacontenttype": "application/json",
+        "x12place": place,
+    }
+    if fact.findings:
+        attributes["x12findings"] = ",".join(fact.findings)
+    if patient_key is not None and fact.member:
+        attributes["patientref"] = patient_ref(fact.member, patient_key)
+    attributes["data"] = fact.data
+    return _encode(attributes)
+
+
+def patient_ref(member: str, patient_key: bytes) -> str:
+    """Return an opaque reference to a patient: equal for equal member numbers, and nothing without the key."""
+    normal = "".join(member.split()).upper()
+    return f"p_{hmac.new(patient_key, normal.encode(), sha256).digest()[:_REF_BYTES].hex()}"
+
+
+def given(**fields: Any) -> dict[str, Any]:  # noqa: ANN401  (any JSON)
+    """Return the fields that have a value: an absent one is not written."""
+    return {name: value for name, value in fields.items() if value is not None and value != []}

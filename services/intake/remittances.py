@@ -1,0 +1,253 @@
+"""835 to facts: what a payer decided of each claim, judged by money and reasons, and the payment they came with.
+
+Sources: X12 005010X221A1 and, in old files, 004010X091A1. CLP02 says *processed*, never *paid*: X12 RFI 1423.
+"""
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Any, Final
+
+from msgspec import Struct
+
+from services.intake.adjudication import Adjudicated, adjudicated
+from services.intake.elements import Misread, cents, dated, day, required
+from services.intake.envelope import Body, Transaction
+from services.intake.facts import (
+    Fact,
+    Finding,
+    Outcome,
+    ProviderAdjustment,
+    Refused,
+    Remark,
+    Remittance,
+    Unpublished,
+    amount,
+    given,
+)
+from services.intake.loops import Loop, loops
+from services.intake.notebook import Notebook
+from services.intake.reasons import reason
+from services.intake.segments import Segment
+
+SOURCE: Final = "/x12/835"
+
+_BEGINNINGS: Final = frozenset({"N1", "LX", "CLP", "PLB"})
+_RANKS: Final = {"1": 1, "2": 2, "3": 3, "19": 1, "20": 2, "21": 3}
+_PROCESSED: Final = frozenset(_RANKS)
+_PASSED_ON: Final = frozenset({"19", "20", "21"})
+_DENIED: Final = "4"
+_REVERSED: Final = "22"
+_FORWARDED: Final = "23"
+_PRICED_ONLY: Final = "25"
+# 4010 alone: pended, received, suspended. 5010 has no such claim on a remittance.
+_PENDED: Final = frozenset({"5", "10", "13", "15", "16", "17"})
+_PENDING_CATEGORY: Final = "pending"
+_NO_PAYMENT: Final = "NON"
+_DEBIT: Final = "D"
+_PLB_PAIRS: Final = range(3, 15, 2)
+
+
+class _Payment(Struct):
+    """What is known of the payment so far, and its sums."""
+
+    handling: Segment | None = None
+    trace: str = ""
+    originator: str = ""
+    produced: str = ""
+    payer_named: str = ""
+    payer_number: str = ""
+    claims: int = 0
+    paid: int = 0
+
+    def payer_id(self, transaction: Transaction) -> str:
+        """Return the payer's own number: as a plan, as payers number themselves, as a bank knows it, or as sender."""
+        return self.payer_named or self.payer_number or self.originator or transaction.sender
+
+    def paid_on(self) -> str:
+        """Return BPR16 as it stands."""
+        return "" if self.handling is None else self.handling.at(16)
+
+
+def facts(transaction: Transaction, body: Body, notebook: Notebook) -> Iterator[Outcome]:
+    """Yield what an 835 says: of each claim, of what is wrong, and at its end of the payment."""
+    payment = _Payment()
+    adjustments: list[ProviderAdjustment] = []
+    faults = 0
+    for loop in loops(body, lambda segment: segment.tag in _BEGINNINGS):
+        if loop.fault is not None:
+            faults += 1
+            yield loop.fault
+            continue
+        try:
+            if loop.tag == "CLP":
+                yield from _claim(transaction, payment, loop, notebook)
+            elif loop.tag == "PLB":
+                for segment in loop.segments:
+                    adjustments += _provider_adjustments(segment, notebook)
+            else:
+                _note(payment, loop.segments)
+        except Misread as misread:
+            faults += 1
+            yield Refused(number=misread.number, rule=misread.rule)
+    yield from _payment(transaction, payment, adjustments, faults)
+
+
+def _note(payment: _Payment, segments: list[Segment]) -> None:
+    """Keep what the payment's own loops (1000A, 1000B) say."""
+    of_payer = bool(segments) and segments[0].tag == "N1" and segments[0].at(1) == "PR"
+    for segment in segments:
+        match segment.tag, segment.at(1):
+            case "BPR", _:
+                payment.handling = segment
+            case "TRN", _:
+                payment.trace, payment.originator = segment.at(2), segment.at(3)
+            case "DTM", "405":
+                payment.produced = segment.at(2)
+            case "N1", "PR":
+                payment.payer_named = segment.at(4)
+            case "REF", "2U" if of_payer:
+                payment.payer_number = segment.at(2)
+
+
+def _claim(transaction: Transaction, payment: _Payment, loop: Loop, notebook: Notebook) -> Iterator[Outcome]:
+    clp = loop.segments[0]
+    claim_id, status = required(clp, 1), required(clp, 2)
+    told = adjudicated(loop.segments, negated=status == _REVERSED)
+    if loop.cut and not told.provably_whole():
+        raise Misread(clp, 1, "the file ends inside this claim")
+    payment.claims += 1
+    payment.paid += told.paid
+    notebook.names(claim_id, claim_id, clp.at(7))
+    for code in told.codes():
+        if reason(code) is None:
+            yield Remark(number=clp.number, finding="unknown_reason", detail=code if code.isalnum() else "")
+    if status == _PRICED_ONLY:
+        yield Unpublished(number=clp.number, claim_id=claim_id, said=f"CLP02 {status}", why="a price, no decision")
+        return
+    for response in _responses(clp, status, told):
+        yield _fact(transaction, payment, loop, told, response)
+
+
+def _responses(clp: Segment, status: str, told: Adjudicated) -> list[str]:
+    """Decide from money and reasons what the payer did."""
+    if status == _REVERSED:
+        return ["reversed"]
+    if status == _FORWARDED:
+        return ["forwarded"]
+    if status in _PENDED:
+        return ["pended"]
+    if status == _DENIED:
+        return ["approved" if told.paid > 0 else "denied"]
+    if status not in _PROCESSED:
+        raise Misread(clp, 2, "the claim status is one of 1 to 5, 10, 13, 15 to 17, 19 to 23 and 25")
+    return [_decision(told), "forwarded"] if status in _PASSED_ON else [_decision(told)]
+
+
+def _decision(told: Adjudicated) -> str:
+    if told.paid > 0:
+        return "approved"
+    if any((known := reason(code)) is not None and known.category == _PENDING_CATEGORY for code in told.codes()):
+        return "pended"
+    return "denied" if told.refused() else "approved"
+
+
+def _fact(transaction: Transaction, payment: _Payment, loop: Loop, told: Adjudicated, response: str) -> Fact:
+    clp = loop.segments[0]
+    findings = set(told.findings)
+    decided = _first_date((payment.produced, payment.paid_on(), transaction.date), findings)
+    if decided is None:
+        raise Misread(clp, 1, "none of DTM*405, BPR16 and GS04 is a date, so nobody knows when this was decided")
+    if not payment.trace:
+        findings.add("no_trace")
+    status = clp.at(2)
+    if status == _DENIED and response == "approved":
+        findings.add("paid_though_denied")
+    payer_id = payment.payer_id(transaction)
+    data = _data(payment, clp, told, response, decided, findings)
+    return Fact(
+        number=clp.number,
+        source=SOURCE,
+        claim_id=clp.at(1),
+        # Notices without payment share a trace (zeros): the day tells their decisions apart.
+        identity=(
+            *(payment.originator or payer_id, payment.trace, decided.isoformat(), clp.at(7), status, response),
+            *told.content(),
+        ),
+        time=f"{decided.isoformat()}T00:00:00Z",
+        data=given(response=response, sender="payer", payer_id=payer_id, payer_rank=_RANKS.get(status), **data),
+        findings=tuple(sorted(findings)),
+        member=told.member,
+    )
+
+
+def _data(
+    payment: _Payment, clp: Segment, told: Adjudicated, response: str, decided: date, findings: set[Finding]
+) -> dict[str, Any]:
+    """Return what a response says beside payer and rank; a claim that is only passed on was not decided."""
+    named = {"payer_claim_number": clp.at(7) or None, "trace": payment.trace or None, "remarks": told.remarks}
+    if response == "forwarded":
+        return named
+    # Money that moved has a day on which it did; a notice without payment has none.
+    moved = payment.handling is not None and payment.handling.at(4) != _NO_PAYMENT
+    paid_on = dated(payment.paid_on(), findings) if moved and response in ("approved", "reversed") else None
+    received_on = dated(told.received_on, findings)
+    return {
+        **named,
+        "received_on": None if received_on is None else received_on.isoformat(),
+        "decided_on": decided.isoformat() if response != "pended" else None,
+        "paid_on": None if paid_on is None else paid_on.isoformat(),
+        "charge": amount(told.charge),
+        "allowed": amount(told.allowed),
+        "paid": amount(told.paid),
+        "patient_responsibility": amount(told.patient),
+        "adjustments": told.adjustments(),
+        "lines": told.lines(),
+    }
+
+
+def _first_date(candidates: tuple[str, ...], findings: set[Finding]) -> date | None:
+    return next((found for text in candidates if (found := dated(text, findings)) is not None), None)
+
+
+def _provider_adjustments(plb: Segment, notebook: Notebook) -> list[ProviderAdjustment]:
+    found = []
+    for position in _PLB_PAIRS:
+        value = cents(plb, position + 1)
+        if value is None:
+            continue
+        code, *rest = plb.parts(position)
+        reference = rest[0] if rest else ""
+        claim_id = notebook.claim_named(reference) if reference else None
+        found.append(ProviderAdjustment(reason=code, reference=reference, amount=value, claim_id=claim_id))
+    return found
+
+
+def _payment(
+    transaction: Transaction, payment: _Payment, adjustments: list[ProviderAdjustment], faults: int
+) -> Iterator[Outcome]:
+    handling = payment.handling
+    if handling is None:
+        yield Refused(number=transaction.number, rule="BPR: required in an 835")
+        return
+    try:
+        total = cents(handling, 2) or 0
+    except Misread as misread:
+        yield Refused(number=misread.number, rule=misread.rule)
+        return
+    total = -total if handling.at(3) == _DEBIT else total
+    balanced = payment.paid - sum(each.amount for each in adjustments) == total and not faults
+    if not balanced:
+        yield Remark(number=handling.number, finding="remittance_balance")
+    paid_on = day(handling.at(16))
+    yield Remittance(
+        number=transaction.number,
+        payer_id=payment.payer_id(transaction),
+        trace=payment.trace,
+        method=handling.at(4),
+        paid_on=None if paid_on is None else paid_on.isoformat(),
+        total=total,
+        claims=payment.claims,
+        claims_paid=payment.paid,
+        provider_adjustments=adjustments,
+        balanced=balanced,
+    )

@@ -1,0 +1,229 @@
+"""277CA and 277 to facts: what was received, accepted, rejected, pended or asked for, claim by claim.
+
+Sources: X12 005010X214 (277CA), 005010X212 (277) and their kin; category codes are X12's list 507. A 277 finalizes
+nothing: its F categories announce what the 835 decides.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct, field
+
+from services.intake.elements import Misread, day, instant
+from services.intake.envelope import Body, Transaction
+from services.intake.facts import Fact, Finding, Outcome, Refused, Unpublished, given
+from services.intake.loops import Loop, loops
+from services.intake.segments import Segment
+from services.intake.sent import Sent
+
+SOURCE: Final = "/x12/277"
+
+_CLAIM_ACKNOWLEDGEMENT: Final = "X214"
+_PAYER: Final = "PR"
+_CLAIM_LEVELS: Final = frozenset({"22", "23", "PT"})
+_COMPOSITES: Final = (1, 10, 11)
+# The first of these that any status of a claim says is what was answered: a claim with one bad line is rejected.
+_RESPONSES: Final = (
+    ("rejected", frozenset({"A3", "A6", "A7", "A8"})),
+    ("information_requested", frozenset(f"R{number}" for number in range(18))),
+    ("pended", frozenset({"P0", "P1", "P2", "P3", "P4", "P5"})),
+    ("accepted", frozenset({"A2"})),
+    ("acknowledged", frozenset({"A0", "A1"})),
+)
+# Known, and no step of a claim: not found, split, finalized, search failed, system error.
+_ADVICE: Final = frozenset({"A4", "A5", "D0", *(f"F{n}" for n in range(5)), *(f"E{n}" for n in range(5))})
+_KNOWN: Final = _ADVICE.union(*(categories for _, categories in _RESPONSES))
+
+
+class _Above(Struct):
+    """What stands above the claims."""
+
+    bht: Segment | None = None
+    level: str = ""
+    """HL03 of the loop that is open."""
+    source: str = ""
+    """NM101 of who answers."""
+    payer_id: str = ""
+    received_on: str = ""
+    member: str = ""
+
+
+class _Answer(Struct):
+    """What the segments of one claim say (2200D or 2200E, and the service lines below)."""
+
+    first: Segment
+    """Its first STC."""
+    trace: str = ""
+    account: str = ""
+    payer_claim_number: str = ""
+    statuses: list[dict[str, str]] = field(default_factory=list)
+    categories: set[str] = field(default_factory=set)
+    """Of the claim; where only its lines have statuses, theirs."""
+    on: str = ""
+
+    @property
+    def response(self) -> str | None:
+        """What was answered; None where it is only advice."""
+        return next((response for response, among in _RESPONSES if among & self.categories), None)
+
+    @property
+    def said(self) -> str:
+        """The first status as people write it."""
+        return f"277 {self.statuses[0]['category']}:{self.statuses[0]['code']}"
+
+
+def facts(transaction: Transaction, body: Body, zone: ZoneInfo, sent: Sent) -> Iterator[Outcome]:
+    """Yield what a 277 says of each claim, and of each claim of a batch that is rejected whole."""
+    above = _Above()
+    for loop in loops(body, lambda segment: segment.tag in ("HL", "TRN")):
+        if loop.fault is not None:
+            yield loop.fault
+            continue
+        try:
+            _note(above, loop.segments)
+            if any(segment.tag == "STC" for segment in loop.segments):
+                yield from _answered(transaction, above, loop, zone, sent)
+        except Misread as misread:
+            yield Refused(number=misread.number, rule=misread.rule)
+    if above.bht is None:
+        yield Refused(number=transaction.number, rule="BHT: required in a 277")
+
+
+def _note(above: _Above, segments: list[Segment]) -> None:
+    for segment in segments:
+        match segment.tag, segment.at(1):
+            case "BHT", _:
+                above.bht = segment
+            case "HL", _:
+                above.level = segment.at(3)
+            case "NM1", kind if above.level == "20":
+                above.source, above.payer_id = kind, segment.at(9)
+            case "NM1", "IL" | "QC" if segment.at(9):
+                above.member = segment.at(9)
+            case "DTP", "050" if above.level == "21":
+                above.received_on = segment.at(3)
+
+
+def _answered(transaction: Transaction, above: _Above, loop: Loop, zone: ZoneInfo, sent: Sent) -> Iterator[Outcome]:
+    answer = _answer(loop.segments)
+    if loop.cut:
+        raise Misread(answer.first, 1, "the file ends inside this claim")
+    findings: set[Finding] = set()
+    if above.level not in _CLAIM_LEVELS:
+        if answer.response != "rejected":
+            yield Unpublished(number=answer.first.number, claim_id="", said=answer.said, why="speaks of no claim")
+            return
+        known = False
+        for claim in sent.of_batch(transaction, answer.trace):
+            known = True
+            named = {name: getattr(claim, name) for name in ("payer_id", "payer_rank", "submission_id")}
+            yield _fact(transaction, above, answer, claim.claim_id, zone, findings, named)
+        if not known:
+            raise Misread(answer.first, 1, "a batch is rejected that was not read: read its 837 first, then this again")
+        return
+    claim_id = _claim_id(transaction, answer, findings)
+    if answer.response is None:
+        why = "advice: the 835 decides" if answer.said.startswith("277 F") else "no step of a claim"
+        yield Unpublished(number=answer.first.number, claim_id=claim_id, said=answer.said, why=why)
+        return
+    named = {"payer_id": above.payer_id or transaction.sender}
+    yield _fact(transaction, above, answer, claim_id, zone, findings, named)
+
+
+def _answer(segments: list[Segment]) -> _Answer:
+    """Read a claim's own statuses and those of its lines."""
+    answer = _Answer(next(segment for segment in segments if segment.tag == "STC"))
+    of_lines: set[str] = set()
+    in_line = False
+    for segment in segments:
+        match segment.tag, segment.at(1):
+            case "TRN", _:
+                answer.trace = segment.at(2)
+            case "SVC", _:
+                in_line = True
+            case "REF", "1K" if not in_line:
+                answer.payer_claim_number = segment.at(2)
+            case "REF", "EJ" if not in_line:
+                answer.account = segment.at(2)
+            case "STC", _:
+                _state(answer, segment, of_lines if in_line else answer.categories)
+                if not in_line:
+                    answer.on = max(answer.on, segment.at(2))
+    answer.categories = answer.categories or of_lines
+    answer.on = answer.on or answer.first.at(2)
+    return answer
+
+
+def _state(answer: _Answer, stc: Segment, categories: set[str]) -> None:
+    for element in _COMPOSITES:
+        if not stc.at(element):
+            continue
+        category, *rest = stc.parts(element)
+        if category not in _KNOWN:
+            raise Misread(stc, element, "the category (component 1) is one of X12's list 507: A, P, F, R, E or D")
+        code = rest[0] if rest else ""
+        if not code:
+            raise Misread(stc, element, "the status (component 2) is required")
+        status = given(category=category, code=code, entity=(rest[1] if len(rest) > 1 else "") or None)
+        categories.add(category)
+        if status not in answer.statuses:
+            answer.statuses.append(status)
+    if not answer.statuses:
+        raise Misread(stc, 1, "required")
+
+
+def _claim_id(transaction: Transaction, answer: _Answer, findings: set[Finding]) -> str:
+    """Return the claim: 277CA gives CLM01 back as the trace; elsewhere the trace is the inquiry's own, REF*EJ is it."""
+    if _CLAIM_ACKNOWLEDGEMENT in transaction.version and answer.trace:
+        return answer.trace
+    if answer.account:
+        return answer.account
+    if not answer.trace:
+        raise Misread(answer.first, 1, "no claim: neither REF*EJ nor TRN02 names one")
+    findings.add("trace_as_claim_id")
+    return answer.trace
+
+
+def _fact(
+    transaction: Transaction,
+    above: _Above,
+    answer: _Answer,
+    claim_id: str,
+    zone: ZoneInfo,
+    findings: set[Finding],
+    named: dict[str, Any],
+) -> Fact:
+    time = _time(transaction, above, answer, zone, findings)
+    received_on = day(above.received_on) if answer.response == "accepted" else None
+    statuses = sorted([each["category"], each["code"], each.get("entity", "")] for each in answer.statuses)
+    return Fact(
+        number=answer.first.number,
+        source=SOURCE,
+        claim_id=claim_id,
+        identity=(named["payer_id"], answer.payer_claim_number, answer.response, time, statuses),
+        time=time,
+        data=given(
+            response=answer.response,
+            sender="payer" if above.source == _PAYER else "clearinghouse",
+            **named,
+            payer_claim_number=answer.payer_claim_number or None,
+            statuses=answer.statuses,
+            received_on=None if received_on is None else received_on.isoformat(),
+        ),
+        findings=tuple(sorted(findings)),
+        member=above.member,
+    )
+
+
+def _time(transaction: Transaction, above: _Above, answer: _Answer, zone: ZoneInfo, findings: set[Finding]) -> str:
+    """Return the day of the status; a 277CA, sent once and at once, knows the time of day as well."""
+    written = day(above.bht.at(4)) if above.bht is not None else None
+    stated = day(answer.on)
+    if answer.on and stated is None:
+        findings.add("bad_date")
+    on = stated or written or day(transaction.date)
+    if on is None:
+        raise Misread(answer.first, 2, "neither STC02 nor BHT04 nor GS04 is a date")
+    known = _CLAIM_ACKNOWLEDGEMENT in transaction.version and on == written and above.bht is not None
+    return instant(on, above.bht.at(5) if known and above.bht is not None else "", zone)

@@ -1,0 +1,266 @@
+"""837 to facts: claims, replacements and voids as they were sent to a payer, professional and institutional alike.
+
+Sources: X12 005010X222A1 (837P), 005010X223A2 (837I) and, in old files, 004010X098A1 and 004010X096A1.
+"""
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct, field
+
+from services.intake.elements import Misread, components, dated, instant, required, required_cents, units
+from services.intake.envelope import Body, Transaction
+from services.intake.facts import NO_PROCEDURE, Fact, Finding, Outcome, Refused, amount, fact_key, given
+from services.intake.loops import Loop, loops
+from services.intake.segments import Segment
+
+SOURCE: Final = "/x12/837"
+MAX_BATCH_CHARACTERS: Final = 50
+"""BHT03 has at most these; with what is put behind it, a submission id has at most 64."""
+
+_DENTAL: Final = ("X097", "X224")
+_RANKS: Final = {"P": 1, "S": 2, "T": 3}
+_PATIENT: Final = "23"
+_UNKNOWN_RANK: Final = ("", "U")
+# CLM05-3 (NUBC type-of-bill frequency). The others bill a stay in parts, which no state of a claim can say.
+_KINDS: Final = {"1": "original", "7": "replacement", "8": "void"}
+_MAX_LINE_ID: Final = 16
+_SUFFIX_DIGITS: Final = 12
+
+
+class _Batch(Struct):
+    """What stands above the claims: the batch, and the subscriber whose claims come next."""
+
+    bht: Segment | None = None
+    submitter: str = ""
+    receiver: str = ""
+    rank: str = ""
+    payer_id: str = ""
+    member: str = ""
+
+    def opens(self) -> None:
+        """Forget the last subscriber."""
+        self.rank = self.payer_id = self.member = ""
+
+
+class _Line(Struct):
+    """A service line as it was sent."""
+
+    place: int
+    number: str = ""
+    control: str = ""
+    code: str = ""
+    modifiers: list[str] = field(default_factory=list)
+    charge: int = 0
+    units: int | None = None
+    day: str = ""
+
+    def told(self, findings: set[Finding]) -> dict[str, Any]:
+        """Return the line as the contract writes it."""
+        served = dated(self.day, findings)
+        ids = [each for each in (self.control, self.number) if 0 < len(each) <= _MAX_LINE_ID]
+        return given(
+            line=ids[0] if ids else str(self.place),
+            code=self.code,
+            modifiers=self.modifiers,
+            units=self.units,
+            charge=amount(self.charge),
+            date_of_service=None if served is None else served.isoformat(),
+        )
+
+
+class _Claim(Struct):
+    """What a claim's own loops say (2300 and 2400)."""
+
+    payer_claim_number: str = ""
+    lines: list[_Line] = field(default_factory=list)
+
+
+def facts(transaction: Transaction, body: Body, zone: ZoneInfo) -> Iterator[Outcome]:
+    """Yield what an 837 says of each claim; its time of day is taken to be one of this zone."""
+    if any(version in transaction.version for version in _DENTAL):
+        yield Refused(number=transaction.number, rule="ST03: dental claims (837D) are not read")
+        return
+    batch = _Batch()
+    begins = _Beginnings()
+    for loop in loops(body, begins):
+        if loop.fault is not None:
+            yield loop.fault
+            continue
+        try:
+            if loop.tag == "CLM":
+                yield _fact(transaction, batch, loop, zone)
+            else:
+                _note(batch, loop.segments)
+        except Misread as misread:
+            yield Refused(number=misread.number, rule=misread.rule)
+    if batch.bht is None:
+        yield Refused(number=transaction.number, rule="BHT: required in an 837")
+
+
+class _Beginnings:
+    """Says where a loop begins; some files leave out HL, and the next subscriber's NM1 is all that ends a claim."""
+
+    def __init__(self) -> None:
+        self._in_claim = False
+
+    def __call__(self, segment: Segment) -> bool:
+        """Say whether the segment begins a claim, or what stands above the next one."""
+        match segment.tag:
+            case "CLM":
+                self._in_claim = True
+                return True
+            case "HL":
+                self._in_claim = False
+                return True
+            case "SBR" | "LX" | "SV1" | "SV2":
+                # Other payers (2320) and lines have NM1 of the same names.
+                self._in_claim = False
+            case "NM1" if self._in_claim and segment.at(1) in ("85", "IL"):
+                self._in_claim = False
+                return True
+        return False
+
+
+def _note(batch: _Batch, segments: list[Segment]) -> None:
+    first = segments[0] if segments else None
+    # A patient's HL (23) stands below the subscriber's, whose payer and member number stay.
+    if first is not None and (first.tag == "NM1" or (first.tag == "HL" and first.at(3) != _PATIENT)):
+        batch.opens()
+    for segment in segments:
+        match segment.tag, segment.at(1):
+            case "BHT", _:
+                batch.bht = segment
+            case "SBR", rank:
+                batch.rank = rank
+            case "NM1", "41":
+                batch.submitter = segment.at(9)
+            case "NM1", "40":
+                batch.receiver = segment.at(9)
+            case "NM1", "PR":
+                batch.payer_id = segment.at(9)
+            case "NM1", "IL":
+                batch.member = segment.at(9)
+            case "NM1", "QC" if not batch.member:
+                batch.member = segment.at(9)
+
+
+def _fact(transaction: Transaction, batch: _Batch, loop: Loop, zone: ZoneInfo) -> Fact:
+    clm = loop.segments[0]
+    claim_id, total = required(clm, 1), required_cents(clm, 2)
+    findings: set[Finding] = set()
+    kind, rank = _kind(clm, findings), _rank(clm, batch, findings)
+    claim = _claim(loop.segments, findings)
+    whole = sum(line.charge for line in claim.lines) == total
+    if not whole:
+        findings.add("line_total")
+    if loop.cut and not (whole and claim.lines):
+        raise Misread(clm, 1, "the file ends inside this claim")
+    receiver = batch.receiver or transaction.receiver
+    payer_id = batch.payer_id or receiver
+    if not payer_id:
+        raise Misread(clm, 1, "no payer: neither NM1*PR nor NM1*40 nor GS03 names one")
+    if not batch.payer_id:
+        findings.add("no_payer_id")
+    sent_on, clock = _sent(transaction, batch, findings)
+    if sent_on is None:
+        raise Misread(clm, 1, "neither BHT04 nor GS04 is a date, so nobody knows when this was sent")
+    lines = [line.told(findings) for line in claim.lines]
+    stamp = () if batch.bht is None else tuple(batch.bht.at(element) for element in (3, 4, 5))
+    identity = (batch.submitter or transaction.sender, *stamp, kind, rank, payer_id)
+    identity += (total, claim.payer_claim_number, lines)
+    # A batch's number alone may be a program's constant; what is put behind it tells its submissions apart.
+    named = (stamp[0] if stamp else transaction.control)[:MAX_BATCH_CHARACTERS]
+    key = fact_key(SOURCE, claim_id, identity).hex()
+    return Fact(
+        number=clm.number,
+        source=SOURCE,
+        claim_id=claim_id,
+        identity=identity,
+        time=instant(sent_on, clock, zone),
+        data=given(
+            submission_id=f"{named}-{key[:_SUFFIX_DIGITS]}",
+            kind=kind,
+            payer_id=payer_id,
+            payer_rank=rank,
+            clearinghouse=receiver if receiver != payer_id and receiver else None,
+            total_charge=amount(total),
+            lines=lines,
+            payer_claim_number=claim.payer_claim_number or None,
+        ),
+        findings=tuple(sorted(findings)),
+        member=batch.member,
+    )
+
+
+def _kind(clm: Segment, findings: set[Finding]) -> str:
+    place = components(clm, 5, findings)
+    frequency = place[2] if len(place) > 2 else ""  # noqa: PLR2004  (CLM05-3)
+    if not frequency:
+        findings.add("no_frequency")
+        return "original"
+    if frequency not in _KINDS:
+        raise Misread(clm, 5, "the claim frequency (component 3) is 1 original, 7 replacement or 8 void")
+    return _KINDS[frequency]
+
+
+def _rank(clm: Segment, batch: _Batch, findings: set[Finding]) -> int:
+    if batch.rank in _UNKNOWN_RANK:
+        findings.add("no_payer_rank")
+        return 1
+    if batch.rank not in _RANKS:
+        raise Misread(clm, 1, "SBR01 above this claim: the payer is P primary, S secondary or T tertiary")
+    return _RANKS[batch.rank]
+
+
+def _sent(transaction: Transaction, batch: _Batch, findings: set[Finding]) -> tuple[date | None, str]:
+    bht = batch.bht
+    if bht is not None and (found := dated(bht.at(4), findings)) is not None:
+        return found, bht.at(5)
+    return dated(transaction.date, findings), transaction.time
+
+
+def _claim(segments: list[Segment], findings: set[Finding]) -> _Claim:
+    """Read 2300 up to the first of its own loops, and 2400 with the line's own segments."""
+    claim = _Claim()
+    in_claim, line = True, None
+    for segment in segments[1:]:
+        match segment.tag, segment.at(1):
+            case "LX", number:
+                line = _Line(len(claim.lines) + 1, number)
+                claim.lines.append(line)
+            case "SV1" | "SV2", _:
+                if line is None or line.code:  # some files leave out LX
+                    line = _Line(len(claim.lines) + 1)
+                    claim.lines.append(line)
+                _serve(line, segment, findings)
+            case "SBR" | "NM1", _:
+                in_claim = False
+            case "REF", "F8" if in_claim and line is None:
+                claim.payer_claim_number = segment.at(2)
+            case "REF", "6R" if line is not None:
+                line.control = segment.at(2)
+            case "DTP", "472" if line is not None:
+                line.day = segment.at(3)
+    for each in claim.lines:
+        if not each.code:
+            raise Misread(segments[0], 1, f"line {each.place} has neither SV1 nor SV2")
+    return claim
+
+
+def _serve(line: _Line, segment: Segment, findings: set[Finding]) -> None:
+    """Take what SV1 (professional) or SV2 (institutional, where a revenue code may stand alone) says of the service."""
+    professional = segment.tag == "SV1"
+    procedure, charge, quantity = (1, 2, 4) if professional else (2, 3, 5)
+    _, *told = components(segment, procedure, findings)
+    line.code = next((each for each in (*told[:1], "" if professional else segment.at(1)) if each), "")
+    if not line.code:
+        findings.add("no_procedure")
+        line.code = NO_PROCEDURE
+    line.modifiers = [each for each in told[1:5] if each]
+    line.charge = required_cents(segment, charge)
+    if line.charge < 0:
+        raise Misread(segment, charge, "a charge is never below zero")  # it takes nothing back: X12 RFI 2499
+    line.units = units(segment, quantity)
