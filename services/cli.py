@@ -7,13 +7,14 @@ import typer
 from msgspec import to_builtins
 
 from services import terminal
-from services.commands import claims, dead_letters, events, stack
+from services.commands import claims, dead_letters, events, intake, stack
 from services.commands.running import GROUP, Json, run, serve, settings
 from services.settings import redacted
 
 app = typer.Typer(help="Follow every therapy claim from the recorded session to the payer's money.", **GROUP)
 app.add_typer(stack.app, name="stack")
 app.add_typer(events.app, name="events")
+app.add_typer(intake.app, name="intake")
 app.command()(events.publish)
 app.add_typer(claims.claim, name="claim")
 app.add_typer(claims.claims, name="claims")

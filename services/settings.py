@@ -4,18 +4,20 @@ import ipaddress
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args
 from urllib.parse import parse_qsl, urlsplit
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource
 
 PREFIX: Final = "CLAIMPATH_"
-MIN_TOKEN_CHARACTERS: Final = 16
+MIN_SECRET_CHARACTERS: Final = 16
 ADDRESSES: Final = ("kafka", "database_url")
-_SECRETS: Final = ("kafka_password", "database_url", "api_token")
+_SECRETS: Final = ("kafka_password", "database_url", "api_token", "patient_key")
 _UNREAD: Final = frozenset({"cache"})  # where the embedded servers keep their downloads; no business of the services
 _PORTS: Final = range(1, 65_536)
+T = TypeVar("T", bound=BaseModel)
 
 
 class BadSetting(Exception):
@@ -72,10 +74,16 @@ def _database(secret: SecretStr) -> SecretStr:
     return secret
 
 
-def _token(secret: SecretStr | None) -> SecretStr | None:
-    if secret and len(secret.get_secret_value()) < MIN_TOKEN_CHARACTERS:
-        raise ValueError(f"at least {MIN_TOKEN_CHARACTERS} characters")
+def _secret(secret: SecretStr | None) -> SecretStr | None:
+    if secret and len(secret.get_secret_value()) < MIN_SECRET_CHARACTERS:
+        raise ValueError(f"at least {MIN_SECRET_CHARACTERS} characters")
     return secret
+
+
+def _zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("a name of the IANA time zone database, as America/New_York")
+    return name
 
 
 def _topic_words(text: str) -> str:
@@ -91,10 +99,27 @@ def _default_data_dir() -> Path:
 Listen = Annotated[str, AfterValidator(_listen)]
 
 
-class Settings(BaseModel):
-    """What a process is told from outside. Making one reads nothing: `load` does."""
+class Unconnected(BaseModel):
+    """What a command is told that needs no server."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
+
+    data_dir: Path = Field(
+        default_factory=_default_data_dir,
+        description="Where `claimpath stack` keeps its servers' data, and `claimpath intake` which claims it read.",
+    )
+    intake_timezone: Annotated[str, AfterValidator(_zone)] = Field(
+        "UTC", description="The zone of the times of day in X12 files, as `America/New_York`: the files name none."
+    )
+    patient_key: Annotated[SecretStr | None, AfterValidator(_secret)] = Field(
+        None,
+        description="Key of the hash that stands for a patient's member number, at least 16 characters; "
+        "unset, events from files name no patient.",
+    )
+
+
+class Settings(Unconnected):
+    """What a process is told from outside. Making one reads nothing: `load` does."""
 
     kafka: Annotated[str, AfterValidator(_bootstrap)] = Field(
         description="Kafka's bootstrap servers, `host:port` with commas between."
@@ -147,14 +172,11 @@ class Settings(BaseModel):
     api_listen: Listen = Field(
         "127.0.0.1:8080", description="Where the API listens; without a token only on this machine."
     )
-    api_token: Annotated[SecretStr | None, AfterValidator(_token)] = Field(
+    api_token: Annotated[SecretStr | None, AfterValidator(_secret)] = Field(
         None, description="What callers of the API show as bearer token, at least 16 characters."
     )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="Form of the log on standard error; `auto`: text on a terminal, else JSON."
-    )
-    data_dir: Path = Field(
-        default_factory=_default_data_dir, description="Where `claimpath stack` keeps its servers' data."
     )
 
     def tls_of_database(self) -> Literal["disable", "require", "verify-full"]:
@@ -192,16 +214,26 @@ def load(local_stack: Callable[[Path], Mapping[str, str] | None], env_file: Path
     for name, other in (ADDRESSES, ADDRESSES[::-1]):
         if name not in given:
             raise BadSetting(f"{variable(name)} is not set, but {variable(other)} is: set both or neither.")
-    try:
-        return Settings.model_validate(given)
-    except ValidationError as error:
-        raise BadSetting("; ".join(_sentences(error)) + ".") from None
+    return _valid(Settings, given)
+
+
+def load_unconnected(env_file: Path = Path(".env")) -> Unconnected:
+    """Read what needs no server; raises BadSetting."""
+    return _valid(
+        Unconnected, {name: value for name, value in _given(env_file).items() if name in Unconnected.model_fields}
+    )
 
 
 def data_dir(env_file: Path = Path(".env")) -> Path:
-    """Return where `claimpath stack` keeps its data, which needs no server to be known."""
-    chosen = _given(env_file).get("data_dir")
-    return Path(chosen) if chosen else _default_data_dir()
+    """Return where data are kept; raises BadSetting."""
+    return load_unconnected(env_file).data_dir
+
+
+def _valid(model: type[T], given: Mapping[str, str]) -> T:
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise BadSetting("; ".join(_sentences(error)) + ".") from None
 
 
 def variable(name: str) -> str:

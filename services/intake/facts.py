@@ -8,7 +8,7 @@ than taken from the event's data: a release that reads more out of a file must n
 import hmac
 from collections.abc import Sequence
 from hashlib import blake2b, sha256
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -31,11 +31,35 @@ ContentFinding = Literal[
     "paid_though_denied",
     "patient_balance",
     "remittance_balance",
+    "retired_reason",
     "trace_as_claim_id",
     "unknown_reason",
 ]
 Finding = EnvelopeFinding | ContentFinding
-FINDINGS: Final = tuple(sorted((*get_args(EnvelopeFinding), *get_args(ContentFinding))))
+
+# What each finding means, in one line for people; what is found is published all the same.
+MEANINGS: Final[dict[Finding, str]] = {
+    "bad_date": "a date is none, or of another century: left out",
+    "claim_balance": "a claim's charge less all adjustments is not what is paid",
+    "component_separator": "components are not separated by what ISA16 says: the separator seen is taken",
+    "line_balance": "a line's charge less its adjustments is not what is paid for it",
+    "line_total": "the lines' charges together are not the claim's",
+    "no_frequency": "CLM05-3 is absent: taken as an original",
+    "no_interchange": "no ISA: the separators are those seen, of components a colon",
+    "no_payer_id": "no NM1*PR with a number: the receiver is taken as the payer",
+    "no_payer_rank": "SBR01 is absent or unknown: taken as primary",
+    "no_procedure": "a line has no procedure code: it is called unknown",
+    "no_trace": "a remittance without TRN02",
+    "no_trailer": "SE, GE or IEA is missing",
+    "paid_though_denied": "CLP02 says denied, and money was paid: taken as approved",
+    "patient_balance": "CLP05 is not what the PR adjustments add up to",
+    "remittance_balance": "the claims' payments less PLB are not BPR02",
+    "retired_reason": "an adjustment reason was retired before the day of the decision",
+    "trace_as_claim_id": "no REF*EJ: the trace of the inquiry is taken as the claim's id",
+    "unknown_reason": "an adjustment reason is not on X12's list 139: counts as a denial where nothing is paid",
+    "wrong_control_number": "a trailer's control number is not its header's",
+    "wrong_count": "SE01 is not the number of segments",
+}
 
 NO_PROCEDURE: Final = "unknown"
 """What stands for the procedure code of a line that has none."""
@@ -114,6 +138,10 @@ class Refused(Struct, frozen=True, kw_only=True, tag="refused", tag_field="what"
 
     number: int
     rule: str
+
+    def __str__(self) -> str:
+        """One sentence for people."""
+        return f"segment {self.number}: {self.rule}"
 
 
 Outcome = Fact | Remark | Unpublished | Remittance | Refused

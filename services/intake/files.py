@@ -1,8 +1,9 @@
 """A file of X12, as it is read: events that may be published, and all else there is to say of it, in one stream."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any, BinaryIO, Final
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct, field
@@ -13,6 +14,7 @@ from services.intake import acknowledgements, remittances, statuses, submissions
 from services.intake.envelope import Body, Found, Transaction, transactions
 from services.intake.facts import (
     Fact,
+    Finding,
     Outcome,
     Refused,
     Remark,
@@ -24,8 +26,10 @@ from services.intake.facts import (
 from services.intake.notebook import Notebook
 from services.intake.segments import Unreadable, segments
 from services.intake.sent import Sent
+from services.settings import Unconnected
 
 CHUNK_BYTES: Final = 262_144
+SENT_FILE: Final = "intake-sent.sqlite3"
 MAX_NAMED: Final = 1_000
 """Unknown reasons that are counted one by one; X12's list has some three hundred."""
 
@@ -50,6 +54,15 @@ class Publishable(Struct, frozen=True):
         return str(self.data.get("kind") or self.data["response"])
 
 
+def chunks(stream: BinaryIO, tell: Callable[[int], None]) -> Iterator[bytes]:
+    """Yield a file's bytes part by part; `tell` hears how many are read so far."""
+    done = 0
+    while chunk := stream.read(CHUNK_BYTES):
+        yield chunk
+        done += len(chunk)
+        tell(done)
+
+
 Item = Publishable | Remark | Unpublished | Remittance | Refused
 
 
@@ -64,11 +77,20 @@ class Reading(Struct, frozen=True):
     notebook: Notebook
 
 
+@contextmanager
+def reading_of(settings: Unconnected, *, keep: bool) -> Iterator[Reading]:
+    """Lend what reading takes; without `keep` the claims that go out are not remembered for their 999."""
+    key = None if settings.patient_key is None else settings.patient_key.get_secret_value().encode()
+    file = settings.data_dir / SENT_FILE
+    with closing(Sent(file) if keep else Sent.copy_of(file)) as sent, closing(Notebook()) as notebook:
+        yield Reading(ZoneInfo(settings.intake_timezone), key, sent, notebook)
+
+
 class Tally(Struct):
     """What a file held, in numbers that any number of claims leave small."""
 
     events: Counter[str] = field(default_factory=Counter)
-    findings: Counter[str] = field(default_factory=Counter)
+    findings: Counter[Finding] = field(default_factory=Counter)
     unknown_reasons: Counter[str] = field(default_factory=Counter)
     unpublished: int = 0
     remittances: int = 0

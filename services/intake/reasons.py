@@ -110,3 +110,4 @@ def _read(table: Path) -> dict[str, Reason]:
 
 
 _REASONS: Final = _read(Path(__file__).with_name("carc.csv"))
+ALL: Final = tuple(_REASONS.values())

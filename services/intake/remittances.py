@@ -3,6 +3,7 @@
 Sources: X12 005010X221A1 and, in old files, 004010X091A1. CLP02 says *processed*, never *paid*: X12 RFI 1423.
 """
 
+import re
 from collections.abc import Iterator
 from datetime import date
 from typing import Any, Final
@@ -26,7 +27,7 @@ from services.intake.facts import (
 )
 from services.intake.loops import Loop, loops
 from services.intake.notebook import Notebook
-from services.intake.reasons import reason
+from services.intake.reasons import in_force, reason
 from services.intake.segments import Segment
 
 SOURCE: Final = "/x12/835"
@@ -44,6 +45,8 @@ _PENDED: Final = frozenset({"5", "10", "13", "15", "16", "17"})
 _PENDING_CATEGORY: Final = "pending"
 _NO_PAYMENT: Final = "NON"
 _DEBIT: Final = "D"
+# What may be repeated of a code that nobody knows: the form of one, in which no name or number of a patient fits.
+_CODE: Final = re.compile(r"[A-Z]{0,2}[0-9]{1,3}")
 _PLB_PAIRS: Final = range(3, 15, 2)
 
 
@@ -120,7 +123,7 @@ def _claim(transaction: Transaction, payment: _Payment, loop: Loop, notebook: No
     notebook.names(claim_id, claim_id, clp.at(7))
     for code in told.codes():
         if reason(code) is None:
-            yield Remark(number=clp.number, finding="unknown_reason", detail=code if code.isalnum() else "")
+            yield Remark(number=clp.number, finding="unknown_reason", detail=code if _CODE.fullmatch(code) else "")
     if status == _PRICED_ONLY:
         yield Unpublished(number=clp.number, claim_id=claim_id, said=f"CLP02 {status}", why="a price, no decision")
         return
@@ -159,6 +162,8 @@ def _fact(transaction: Transaction, payment: _Payment, loop: Loop, told: Adjudic
         raise Misread(clp, 1, "none of DTM*405, BPR16 and GS04 is a date, so nobody knows when this was decided")
     if not payment.trace:
         findings.add("no_trace")
+    if any((known := reason(code)) is not None and not in_force(known, decided) for code in told.codes()):
+        findings.add("retired_reason")
     status = clp.at(2)
     if status == _DENIED and response == "approved":
         findings.add("paid_though_denied")

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -58,6 +59,15 @@ class Sent:
             file.parent.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect("" if file is None else file, timeout=_BUSY_LIMIT_S)
         self._database.executescript(_SCHEMA)
+
+    @classmethod
+    def copy_of(cls, file: Path) -> "Sent":
+        """Return what the file holds, which stays as it is."""
+        copy = cls(None)
+        if file.is_file():
+            with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as kept:
+                kept.backup(copy._database)
+        return copy
 
     def remember(self, transaction: Transaction, fact: Fact) -> None:
         """Note that a claim went out, with its batch (BHT03); one noted before stays as it is."""
