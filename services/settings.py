@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSou
 PREFIX: Final = "CLAIMPATH_"
 MIN_TOKEN_CHARACTERS: Final = 16
 ADDRESSES: Final = ("kafka", "database_url")
-_SECRETS: Final = ("kafka_password", "database_url", "api_token")
+_SECRETS: Final = ("kafka_password", "database_url", "api_token", "intake_token")
 _UNREAD: Final = frozenset({"cache"})  # where the embedded servers keep their downloads; no business of the services
 _PORTS: Final = range(1, 65_536)
 
@@ -149,6 +149,12 @@ class Settings(BaseModel):
     )
     api_token: Annotated[SecretStr | None, AfterValidator(_token)] = Field(
         None, description="What callers of the API show as bearer token, at least 16 characters."
+    )
+    intake_listen: Listen = Field(
+        "127.0.0.1:8081", description="Where the HTTP intake listens; without a token only on this machine."
+    )
+    intake_token: Annotated[SecretStr | None, AfterValidator(_token)] = Field(
+        None, description="What publishers show the HTTP intake as bearer token, at least 16 characters."
     )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="Form of the log on standard error; `auto`: text on a terminal, else JSON."
