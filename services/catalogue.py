@@ -92,6 +92,20 @@ TRACKER: Final = (
     ),
 )
 
+# From each intake process, since it started.
+INTAKE: Final = (
+    Metric(
+        *("claimpath_intake_events_total", "counter", ("outcome",), "events"),
+        "Events given to the intake, by what became of them; what failed may be given again.",
+        "refused: see claimpath_intake_refusals_total. failed: Kafka is away or its topics unfit; `claimpath doctor`.",
+    ),
+    Metric(
+        *("claimpath_intake_refusals_total", "counter", ("reason",), "events"),
+        "Events refused, by reason. They never reach Kafka: the publisher was told, and nothing else keeps them.",
+        "A sudden rise: a publisher changed its form. Nobody gives these events again unless it corrects them.",
+    ),
+)
+
 # From PostgreSQL, by the API process: the same on every replica, and true after restarts and replays.
 BUSINESS: Final = (
     Metric(
@@ -155,13 +169,14 @@ BUSINESS: Final = (
         "As claimpath_gaps_total.",
     ),
 )
-CATALOGUE: Final = {metric.name: metric for metric in (*TRACKER, *BUSINESS)}
+CATALOGUE: Final = {metric.name: metric for metric in (*TRACKER, *INTAKE, *BUSINESS)}
 
 LABELS: Final = {
     "topic": "The topic without CLAIMPATH_TOPIC_PREFIX.",
-    "outcome": "accepted, duplicate, dead_letter, gap: their sum is the offsets taken.",
+    "outcome": "Of records accepted, duplicate, dead_letter, gap: their sum is the offsets taken. "
+    "Of an intake's events published, refused, failed.",
     "from, to, state": "draft, submitted, approved, denied, appealed; none before any.",
-    "reason": "Why a record was refused, an event waits or is set aside; of denials group and CARC, or other.",
+    "reason": "Why a record or an event was refused, waits or is set aside; of denials group and CARC, or other.",
     "phase": "decode (Kafka's bytes to events), lock, lookup, fold, write, commit.",
     "kind": "Of retries: connection, collision, timeout, resource, other. Of gaps: no_record, lost.",
     "payer": "The payer's id; those with the fewest claims together as other, claims without one as unknown.",
@@ -180,7 +195,12 @@ def words(closed_set: Any) -> tuple[str, ...]:  # noqa: ANN401  (a type expressi
 def page() -> str:
     """Return the catalogue as a page of Markdown."""
     return "\n".join(
-        [_INTRODUCTION, *_table(TRACKER), _BUSINESS_INTRODUCTION, *_table(BUSINESS), _LABELS, *_labels(), ""]
+        [
+            *(_INTRODUCTION, *_table(TRACKER)),
+            *(_INTAKE_INTRODUCTION, *_table(INTAKE)),
+            *(_BUSINESS_INTRODUCTION, *_table(BUSINESS)),
+            *(_LABELS, *_labels(), ""),
+        ]
     )
 
 
@@ -192,6 +212,12 @@ _INTRODUCTION: Final = """\
 ## Of each tracker process (`CLAIMPATH_TRACKER_LISTEN`, path /metrics)
 
 Counted since the process started. Beside them, the `process_…` metrics every Prometheus client has.
+"""
+_INTAKE_INTRODUCTION: Final = """
+## Of each intake process (`claimpath intake serve`, `claimpath intake watch`; `CLAIMPATH_INTAKE_LISTEN`, path /metrics)
+
+With the intake's token. Counted since the process started. Beside them, `claimpath_build_info` and the `process_…`
+metrics.
 """
 _BUSINESS_INTRODUCTION: Final = """
 ## Of the API process (`CLAIMPATH_API_LISTEN`, path /metrics, with the token)

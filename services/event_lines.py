@@ -55,7 +55,7 @@ def record_of(text: bytes) -> Record | Refusal:
     """Return an event's JSON as the record to publish, on the topic of its type with its subject as key, or why not."""
     try:
         head = msgspec.json.decode(text, type=_Head)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         head = _Head()  # the codec says what is wrong with it
     record = Record(TOPIC_OF_TYPE.get(head.type, TOPICS[0]), head.subject.encode(), text)
     refusal = decode(record)

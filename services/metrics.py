@@ -1,4 +1,4 @@
-"""Metrics as Prometheus reads them: the tracker's, which this process counts, and the exposition of any others."""
+"""Metrics as Prometheus reads them: what a tracker and an intake count, and the exposition of any others."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -25,6 +25,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from events.codec import RefusalReason
 from events.topics import TOPICS
 from services.business import Labels, Shown, Spread
 from services.catalogue import CATALOGUE, words
@@ -36,6 +37,7 @@ from services.store import Phase, Written
 from services.timing import DAY_S, EDGES_DAYS
 
 BatchPhase = Literal["decode"] | Phase
+IntakeOutcome = Literal["published", "refused", "failed"]
 RetryKind = Literal["connection", "collision", "timeout", "resource", "other"]
 T = TypeVar("T", Counter, Gauge, Histogram)
 
@@ -47,12 +49,13 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 TRACKER: Final = CollectorRegistry()
+INTAKE: Final = CollectorRegistry()
 API: Final = CollectorRegistry()
 
 
-def _new(kind: type[T], name: str, **options: Any) -> T:  # noqa: ANN401  (the options of a metric)
+def _new(kind: type[T], name: str, registry: CollectorRegistry = TRACKER, **options: Any) -> T:  # noqa: ANN401  (the options of a metric)
     metric = CATALOGUE[name]
-    return kind(name, metric.meaning, metric.labels, registry=TRACKER, **options)
+    return kind(name, metric.meaning, metric.labels, registry=registry, **options)
 
 
 def _by(family: T, values: Iterable[str]) -> dict[str, T]:
@@ -77,6 +80,8 @@ RETRIES: Final = _by(_new(Counter, "claimpath_retries_total"), words(RetryKind))
 GAPS: Final = _by(_new(Counter, "claimpath_gaps_total"), words(GapKind))
 GENERATIONS: Final = _new(Counter, "claimpath_generations_total")
 LAST_PROGRESS: Final = _new(Gauge, "claimpath_tracker_last_progress_timestamp_seconds")
+INTAKE_EVENTS: Final = _by(_new(Counter, "claimpath_intake_events_total", INTAKE), words(IntakeOutcome))
+INTAKE_REFUSALS: Final = _by(_new(Counter, "claimpath_intake_refusals_total", INTAKE), words(RefusalReason))
 
 
 def batch_phase(phase: BatchPhase) -> AbstractContextManager[object]:
@@ -101,6 +106,13 @@ def wrote(written: Written) -> None:
     for kind, n in written.gaps.items():
         GAPS[kind].inc(n)
     CORRECTIONS.inc(written.corrections)
+
+
+def took_in(outcome: IntakeOutcome, refusal: RefusalReason | None = None) -> None:
+    """Count an event that an intake was given, and why it was refused where it was."""
+    INTAKE_EVENTS[outcome].inc()
+    if refusal is not None:
+        INTAKE_REFUSALS[refusal].inc()
 
 
 def retried(error: BaseException) -> None:
@@ -135,9 +147,18 @@ class _Together(Collector):
 def expose_business(metrics: Shown, accept: str) -> tuple[bytes, str]:
     """Return the API process's metrics and their media type: OpenMetrics where the caller takes it, else plain text."""
     families = [*map(_gauge, metrics.gauges.items()), *map(_gauge_histogram, metrics.spreads.items())]
+    return _exposed(_Together(families), accept)
+
+
+def expose_intake(accept: str) -> tuple[bytes, str]:
+    """Return the intake process's metrics and their media type, as above."""
+    return _exposed(INTAKE, accept)
+
+
+def _exposed(collector: Collector, accept: str) -> tuple[bytes, str]:
     if "application/openmetrics-text" in accept:
-        return openmetrics.generate_latest(_Together(families)), openmetrics.CONTENT_TYPE_LATEST  # type: ignore[no-untyped-call]
-    return generate_latest(_Together(families)), CONTENT_TYPE_PLAIN_0_0_4
+        return openmetrics.generate_latest(collector), openmetrics.CONTENT_TYPE_LATEST  # type: ignore[no-untyped-call]
+    return generate_latest(collector), CONTENT_TYPE_PLAIN_0_0_4
 
 
 def _gauge(metric: tuple[str, Mapping[Labels, float]]) -> Family:
@@ -182,7 +203,7 @@ _SQLSTATES: Final[dict[RetryKind, tuple[str, ...]]] = {
 }
 _EDGES: Final = [floatToGoString(edge) for edge in (*(days * DAY_S for days in EDGES_DAYS), inf)]  # type: ignore[no-untyped-call]
 
-for _registry in (TRACKER, API):
+for _registry in (TRACKER, INTAKE, API):
     ProcessCollector(registry=_registry)
     Info("claimpath_build", CATALOGUE["claimpath_build_info"].meaning, registry=_registry).info(
         {"version": version("claimpath")}

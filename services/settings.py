@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSou
 PREFIX: Final = "CLAIMPATH_"
 MIN_SECRET_CHARACTERS: Final = 16
 ADDRESSES: Final = ("kafka", "database_url")
-_SECRETS: Final = ("kafka_password", "database_url", "api_token", "patient_key")
+_SECRETS: Final = ("kafka_password", "database_url", "api_token", "intake_token", "patient_key")
 _UNREAD: Final = frozenset({"cache"})  # where the embedded servers keep their downloads; no business of the services
 _PORTS: Final = range(1, 65_536)
 T = TypeVar("T", bound=BaseModel)
@@ -175,6 +175,13 @@ class Settings(Unconnected):
     api_token: Annotated[SecretStr | None, AfterValidator(_secret)] = Field(
         None, description="What callers of the API show as bearer token, at least 16 characters."
     )
+    intake_listen: Listen = Field(
+        "127.0.0.1:8081", description="Where the HTTP intake listens; without a token only on this machine."
+    )
+    intake_token: Annotated[SecretStr | None, AfterValidator(_secret)] = Field(
+        None, description="What publishers show the HTTP intake as bearer token, at least 16 characters."
+    )
+    watch_listen: Listen = Field("127.0.0.1:9465", description="Where `claimpath intake watch` serves /metrics.")
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="Form of the log on standard error; `auto`: text on a terminal, else JSON."
     )

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Metric as Family
-from prometheus_client import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as plain_families
 
 from services import metrics
 from services.business import MAX_LABEL_CHARS, Labels, Shown, Spread, shown
-from services.catalogue import BUSINESS, CATALOGUE, TRACKER, Metric, page
+from services.catalogue import BUSINESS, CATALOGUE, INTAKE, TRACKER, Metric, page
 from services.positions import Counts, Place
 from services.queries import Ages, Business, Count
 from services.settings import BadSetting
@@ -40,7 +40,7 @@ def test_the_reference_page_is_that_of_the_catalogue() -> None:
 
 def test_every_metric_says_what_it_means_and_what_to_do() -> None:
     """Names are ours, told once, and end in the unit or total as Prometheus wants it."""
-    assert len(CATALOGUE) == len(TRACKER) + len(BUSINESS)
+    assert len(CATALOGUE) == len(TRACKER) + len(INTAKE) + len(BUSINESS)
     for metric in CATALOGUE.values():
         assert metric.name.startswith("claimpath_")
         assert metric.name.endswith("_total") == (metric.kind == "counter")
@@ -48,12 +48,19 @@ def test_every_metric_says_what_it_means_and_what_to_do() -> None:
         assert metric.action.endswith(".")
 
 
-def test_the_tracker_counts_what_the_catalogue_lists() -> None:
-    """The tracker exposes its part of the catalogue and no more, of those types and with those labels."""
-    families = {family.name: family for family in metrics.TRACKER.collect()}
+@pytest.mark.parametrize(
+    ("registry", "listed", "beside"),
+    [(metrics.TRACKER, TRACKER, set[str]()), (metrics.INTAKE, INTAKE, {"claimpath_build"})],
+    ids=["tracker", "intake"],
+)
+def test_a_process_counts_what_the_catalogue_lists(
+    registry: CollectorRegistry, listed: tuple[Metric, ...], beside: set[str]
+) -> None:
+    """Trackers and intakes expose their part of the catalogue and no more, of those types and with those labels."""
+    families = {family.name: family for family in registry.collect()}
     ours = {name: family for name, family in families.items() if not name.startswith("process_")}
-    assert set(ours) == {family_name(metric) for metric in TRACKER}
-    for metric in TRACKER:
+    assert set(ours) == {family_name(metric) for metric in listed} | beside
+    for metric in listed:
         family = ours[family_name(metric)]
         assert family.type == TYPES[metric.kind]
         for sample in family.samples:
