@@ -106,6 +106,40 @@ INTAKE: Final = (
     ),
 )
 
+# From each process that watches a folder, since it started.
+WATCH: Final = (
+    Metric(
+        *("claimpath_intake_file_events_total", "counter", ("event",), "events"),
+        "Events published from files of X12, by what happened.",
+        "None while files come in: look into failed/.",
+    ),
+    Metric(
+        *("claimpath_intake_files_total", "counter", ("result",), "files"),
+        "Files of X12 read to their end, by the folder that they were moved to.",
+        "failed: read the report beside the file in failed/; correct it or ask for it again, and put it in the folder.",
+    ),
+    Metric(
+        *("claimpath_intake_findings_total", "counter", ("finding",), "findings"),
+        "What was out of the ordinary in files whose claims were published all the same, by kind.",
+        "claim_balance, line_balance, remittance_balance: the money does not add up; the report names the segment.",
+    ),
+    Metric(
+        *("claimpath_intake_unknown_reasons_total", "counter", (), "adjustments"),
+        "Adjustment reasons in remittances that X12's list, as this release has it, does not hold.",
+        "The report names them. A new code: update claimpath, as it may decide between denied and approved.",
+    ),
+    Metric(
+        *("claimpath_intake_waiting_files", "gauge", (), "files"),
+        "Files in the folder that were not read to their end yet.",
+        "Growing: Kafka is away, or files come faster than one process reads them; its log says which.",
+    ),
+    Metric(
+        *("claimpath_intake_waiting_oldest_seconds", "gauge", (), "seconds"),
+        "How long ago the oldest of them was last written to; 0 where there is none.",
+        "Minutes: an upload that never ended (its name ends in .part, .tmp, .filepart or .crdownload), or see above.",
+    ),
+)
+
 # From PostgreSQL, by the API process: the same on every replica, and true after restarts and replays.
 BUSINESS: Final = (
     Metric(
@@ -169,7 +203,7 @@ BUSINESS: Final = (
         "As claimpath_gaps_total.",
     ),
 )
-CATALOGUE: Final = {metric.name: metric for metric in (*TRACKER, *INTAKE, *BUSINESS)}
+CATALOGUE: Final = {metric.name: metric for metric in (*TRACKER, *INTAKE, *WATCH, *BUSINESS)}
 
 LABELS: Final = {
     "topic": "The topic without CLAIMPATH_TOPIC_PREFIX.",
@@ -182,7 +216,9 @@ LABELS: Final = {
     "payer": "The payer's id; those with the fewest claims together as other, claims without one as unknown.",
     "measure": "charge_lag, acknowledgement, decision, denial_to_appeal, appeal, payment, reimbursement.",
     "window": "What ended in the last 30d or 90d (UTC days with today), or all.",
-    "finding": "The closed set of findings that `claimpath claim show` prints.",
+    "event": "What was submitted or answered: original, replacement, void; acknowledged to forwarded, as in the contract.",
+    "result": "done; failed where something in the file could not be read.",
+    "finding": "Of claims the closed set that `claimpath claim show` prints, of files that of `claimpath intake`.",
 }
 
 
@@ -198,6 +234,7 @@ def page() -> str:
         [
             *(_INTRODUCTION, *_table(TRACKER)),
             *(_INTAKE_INTRODUCTION, *_table(INTAKE)),
+            *(_WATCH_INTRODUCTION, *_table(WATCH)),
             *(_BUSINESS_INTRODUCTION, *_table(BUSINESS)),
             *(_LABELS, *_labels(), ""),
         ]
@@ -214,10 +251,15 @@ _INTRODUCTION: Final = """\
 Counted since the process started. Beside them, the `process_…` metrics every Prometheus client has.
 """
 _INTAKE_INTRODUCTION: Final = """
-## Of each intake process (`claimpath intake serve`, `claimpath intake watch`; `CLAIMPATH_INTAKE_LISTEN`, path /metrics)
+## Of each HTTP intake (`claimpath intake serve`; `CLAIMPATH_INTAKE_LISTEN`, path /metrics)
 
 With the intake's token. Counted since the process started. Beside them, `claimpath_build_info` and the `process_…`
 metrics.
+"""
+_WATCH_INTRODUCTION: Final = """
+## Of each folder that is watched (`claimpath intake watch`; `CLAIMPATH_WATCH_LISTEN`, path /metrics)
+
+Counted since the process started. Beside them, `claimpath_build_info` and the `process_…` metrics.
 """
 _BUSINESS_INTRODUCTION: Final = """
 ## Of the API process (`CLAIMPATH_API_LISTEN`, path /metrics, with the token)

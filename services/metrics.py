@@ -26,11 +26,14 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from events.codec import RefusalReason
+from events.contracts import ResponseKind, SubmissionKind
 from events.topics import TOPICS
 from services.business import Labels, Shown, Spread
 from services.catalogue import CATALOGUE, words
 from services.claim import State
 from services.database import innermost, sqlstate
+from services.intake.facts import Finding
+from services.intake.files import Tally
 from services.positions import GapKind, Outcome, Reason
 from services.settings import BadSetting, variable
 from services.store import Phase, Written
@@ -50,6 +53,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 TRACKER: Final = CollectorRegistry()
 INTAKE: Final = CollectorRegistry()
+WATCH: Final = CollectorRegistry()
 API: Final = CollectorRegistry()
 
 
@@ -81,6 +85,14 @@ GAPS: Final = _by(_new(Counter, "claimpath_gaps_total"), words(GapKind))
 GENERATIONS: Final = _new(Counter, "claimpath_generations_total")
 LAST_PROGRESS: Final = _new(Gauge, "claimpath_tracker_last_progress_timestamp_seconds")
 INTAKE_EVENTS: Final = _by(_new(Counter, "claimpath_intake_events_total", INTAKE), words(IntakeOutcome))
+WATCH_EVENTS: Final = _by(
+    _new(Counter, "claimpath_intake_file_events_total", WATCH), (*words(SubmissionKind), *words(ResponseKind))
+)
+WATCH_FILES: Final = _by(_new(Counter, "claimpath_intake_files_total", WATCH), ("done", "failed"))
+WATCH_FINDINGS: Final = _by(_new(Counter, "claimpath_intake_findings_total", WATCH), words(Finding))
+WATCH_UNKNOWN_REASONS: Final = _new(Counter, "claimpath_intake_unknown_reasons_total", WATCH)
+WATCH_WAITING: Final = _new(Gauge, "claimpath_intake_waiting_files", WATCH)
+WATCH_OLDEST_S: Final = _new(Gauge, "claimpath_intake_waiting_oldest_seconds", WATCH)
 INTAKE_REFUSALS: Final = _by(_new(Counter, "claimpath_intake_refusals_total", INTAKE), words(RefusalReason))
 
 
@@ -115,6 +127,22 @@ def took_in(outcome: IntakeOutcome, refusal: RefusalReason | None = None) -> Non
         INTAKE_REFUSALS[refusal].inc()
 
 
+def took_file(tally: Tally) -> None:
+    """Count a file of X12 that was read to its end, and what it held."""
+    WATCH_FILES["failed" if tally.refused else "done"].inc()
+    for event, n in tally.events.items():
+        WATCH_EVENTS[event].inc(n)
+    for finding, n in tally.findings.items():
+        WATCH_FINDINGS[finding].inc(n)
+    WATCH_UNKNOWN_REASONS.inc(tally.findings["unknown_reason"])
+
+
+def waits(ages_s: Sequence[float]) -> None:
+    """Show how many files wait, and for how long."""
+    WATCH_WAITING.set(len(ages_s))
+    WATCH_OLDEST_S.set(max(ages_s, default=0.0))
+
+
 def retried(error: BaseException) -> None:
     """Count an attempt that is made again, by what kept it from succeeding."""
     RETRIES[_retry_kind(error)].inc()
@@ -125,10 +153,18 @@ def serve_tracker(host: str, port: int) -> None:
 
     Raises BadSetting where it cannot listen there.
     """
+    _serve(TRACKER, variable("tracker_listen"), host, port)
+
+
+def serve_watch(host: str, port: int) -> None:
+    """Serve the metrics of a watched folder, as above."""
+    _serve(WATCH, variable("watch_listen"), host, port)
+
+
+def _serve(registry: CollectorRegistry, name: str, host: str, port: int) -> None:
     try:
-        start_http_server(port, host, TRACKER)
+        start_http_server(port, host, registry)
     except OSError as error:
-        name = variable("tracker_listen")
         raise BadSetting(f"{name}: cannot listen on {host}:{port} ({error.strerror}).") from None
 
 
@@ -203,7 +239,7 @@ _SQLSTATES: Final[dict[RetryKind, tuple[str, ...]]] = {
 }
 _EDGES: Final = [floatToGoString(edge) for edge in (*(days * DAY_S for days in EDGES_DAYS), inf)]  # type: ignore[no-untyped-call]
 
-for _registry in (TRACKER, INTAKE, API):
+for _registry in (TRACKER, INTAKE, WATCH, API):
     ProcessCollector(registry=_registry)
     Info("claimpath_build", CATALOGUE["claimpath_build_info"].meaning, registry=_registry).info(
         {"version": version("claimpath")}

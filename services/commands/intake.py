@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from events.codec import Record, money
 from services import terminal
-from services.commands.running import GROUP, Json, run, settings
+from services.commands.running import GROUP, Json, run, serve, settings
 from services.intake.facts import MEANINGS, ProviderAdjustment, Refused, Remittance
 from services.intake.files import Item, Publishable, Reading, Tally, chunks, items, reading_of
 from services.intake.reports import Report
@@ -92,6 +92,15 @@ def reasons(
         terminal.show_table(columns, [["" if row[name] is None else row[name] for name in columns] for row in rows])
     if codes and len(chosen) < len(codes):
         raise terminal.Wrong("Not all of these are codes of X12's list 139.")
+
+
+@app.command()
+def watch(folder: Annotated[Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, writable=True)]) -> None:
+    """Publish each file that is put into a folder and move it to done/ or failed/, its report beside it."""
+    from services.intake.watch import run as look_after
+
+    given = settings()
+    serve(look_after(given, folder), given)
 
 
 class _Shown:

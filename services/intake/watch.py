@@ -1,0 +1,143 @@
+"""A folder that is watched: each file put there is published and moved aside, with a report beside it."""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from aiokafka.errors import KafkaError
+
+from events.codec import Record
+from services import metrics
+from services.intake.files import Publishable, Reading, Tally, chunks, items, reading_of
+from services.intake.reports import Report
+from services.publish import TopicsUnfit, publish
+from services.settings import BadSetting, Settings, host_and_port
+
+LOOK_S: Final = 1.0
+"""Between two looks at the folder."""
+SETTLE_S: Final = 5.0
+"""For how long nobody must have written to a file: an upload that pauses is not taken for its end."""
+PAUSES_S: Final = (1, 2, 5, 10, 30)
+"""Before a file is tried again while Kafka is away; then the last."""
+DONE: Final = "done"
+FAILED: Final = "failed"
+REPORT: Final = ".report.jsonl"
+
+# Names under which uploaders write a file that is not whole yet.
+_UNFINISHED: Final = (".part", ".tmp", ".filepart", ".crdownload")
+_log = logging.getLogger(__name__)
+
+
+class _Stopped(Exception):
+    """We are to end; the file under way stays where it is and is read again, which changes nothing."""
+
+
+async def run(settings: Settings, folder: Path) -> int:
+    """Watch until SIGTERM or SIGINT, then return 0; raises BadSetting where that cannot be."""
+    _make_ready(folder)
+    metrics.serve_watch(*host_and_port(settings.watch_listen))
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    _log.info("watching a folder; metrics on %s", settings.watch_listen)
+    with reading_of(settings, keep=True) as reading:
+        failures = 0
+        while not stop.is_set():
+            pause_s = LOOK_S
+            try:
+                for file in _settled(folder):
+                    await _take(settings, folder, file, reading, stop)
+                    failures = 0
+            except _Stopped:
+                break
+            except (KafkaError, TopicsUnfit, OSError) as error:
+                told = str(error) if isinstance(error, TopicsUnfit) else type(error).__name__
+                _log.warning("a file waits: %s", told)
+                pause_s = PAUSES_S[min(failures, len(PAUSES_S) - 1)]
+                failures += 1
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause_s)
+    return 0
+
+
+def _make_ready(folder: Path) -> None:
+    try:
+        for name in (DONE, FAILED):
+            (folder / name).mkdir(exist_ok=True)
+    except OSError as error:
+        raise BadSetting(f"The folder to watch cannot be written to ({error.strerror}).") from None
+
+
+def _settled(folder: Path) -> list[Path]:
+    """Return the files that nobody writes to any more, the oldest first."""
+    now = time.time()
+    waiting = [
+        (entry.stat().st_mtime, Path(entry.path))
+        for entry in os.scandir(folder)
+        if entry.is_file(follow_symlinks=False) and not entry.name.startswith(".")
+    ]
+    waiting.sort()
+    metrics.waits([now - written_at for written_at, _ in waiting])
+    return [
+        file
+        for written_at, file in waiting
+        if now - written_at >= SETTLE_S and not file.name.lower().endswith(_UNFINISHED)
+    ]
+
+
+async def _take(settings: Settings, folder: Path, file: Path, reading: Reading, stop: asyncio.Event) -> None:
+    """Publish a file and move it aside; whoever dies on the way leaves it to be read again."""
+    begun = folder / f".{os.getpid()}{REPORT}"
+    tally = Tally()
+    with Report(begun) as report:
+        report.begins(file.name)
+        await publish(settings, _records(file, reading, tally, report, stop))
+        report.ends(tally)
+    aside = _move_aside(folder, file, begun, tally)
+    metrics.took_file(tally)
+    # No name: people put names of patients into those of files.
+    _log.info(
+        "a file is %s: %d events, %d refusals, %d findings",
+        aside.parent.name,
+        tally.events.total(),
+        tally.refused,
+        tally.findings.total(),
+    )
+
+
+async def _records(
+    file: Path, reading: Reading, tally: Tally, report: Report, stop: asyncio.Event
+) -> AsyncIterator[Record]:
+    with file.open("rb") as stream:
+        for item in items(chunks(stream, lambda _done: None), reading):
+            tally.count(item)
+            if isinstance(item, Publishable):
+                yield item.record
+                await asyncio.sleep(0)  # a signal is heard between two claims
+                if stop.is_set():
+                    raise _Stopped
+            else:
+                report.write(item)
+
+
+def _move_aside(folder: Path, file: Path, report: Path, tally: Tally) -> Path:
+    """Put a file where it belongs, its report first: a file without one was not read to its end."""
+    aside = _free(folder / (FAILED if tally.refused else DONE), file.name)
+    report.replace(aside.with_name(aside.name + REPORT))
+    file.replace(aside)
+    return aside
+
+
+def _free(folder: Path, name: str) -> Path:
+    """Return a path in a folder that no file has: the name, or with a number where it comes again."""
+    path, number = folder / name, 1
+    while path.exists():
+        number += 1
+        path = folder / f"{number}-{name}"
+    return path
