@@ -16,11 +16,11 @@ PRODUCT = ("events", "services", "infra")
 # Imports point down: a module may import only what stands on a floor below its own.
 FLOORS = (
     ("services.cli",),
-    tuple(f"services.commands.{group}" for group in ("claims", "dead_letters", "events", "stack")),
+    tuple(f"services.commands.{group}" for group in ("claims", "dead_letters", "events", "intake", "stack")),
     ("services.commands.running",),
     ("services.demo",),
     ("services.demo_screen",),
-    ("services.tracker", "services.api", "services.doctor"),
+    ("services.tracker", "services.api", "services.doctor", "services.intake.http"),
     ("services.lanes", "services.assignment", "services.breaker", "services.progress"),
     ("services.verify", "services.rebuild", "services.dead_letters", "services.show"),
     ("services.publish",),
@@ -80,6 +80,7 @@ HOMES = {
         "services.kafka",
         "services.publish",
         "services.doctor",
+        "services.intake",
     ),
     "alembic": ("services.database", "infra.migrations"),
     "asyncpg": (

@@ -1,0 +1,1 @@
+"""Everything that becomes events: X12 files and HTTP."""
