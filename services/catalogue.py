@@ -216,7 +216,7 @@ LABELS: Final = {
     "payer": "The payer's id; those with the fewest claims together as other, claims without one as unknown.",
     "measure": "charge_lag, acknowledgement, decision, denial_to_appeal, appeal, payment, reimbursement.",
     "window": "What ended in the last 30d or 90d (UTC days with today), or all.",
-    "event": "What was submitted or answered: original, replacement, void; acknowledged to forwarded, as in the contract.",
+    "event": "What was submitted or answered, in the words of the contract, as original or approved.",
     "result": "done; failed where something in the file could not be read.",
     "finding": "Of claims the closed set that `claimpath claim show` prints, of files that of `claimpath intake`.",
 }

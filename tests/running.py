@@ -30,6 +30,7 @@ START_LIMIT_S = 30
 STOP_LIMIT_S = 15
 """What a supervisor grants between SIGTERM and the kill, and what the tracker promises to need at most."""
 CATCH_UP_LIMIT_S = 60
+READ_LIMIT_S = 10
 LOOK_S = 0.05
 TRACK = "from services.cli import main; main()"
 
@@ -232,6 +233,22 @@ async def make_topic(admin: AIOKafkaAdminClient, settings: Settings, name: str) 
 
 
 # --- what became of it ---
+
+
+async def read(kafka: str, names: dict[str, str], count: int) -> list[Record]:
+    """Read this many records from the beginning, as of the topics that the names stand for."""
+    consumer = AIOKafkaConsumer(*names, bootstrap_servers=kafka, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        found: list[Record] = []
+        while len(found) < count:
+            batches = await consumer.getmany(timeout_ms=READ_LIMIT_S * 1000)
+            assert batches, f"{len(found)} of {count} records came"
+            for records in batches.values():
+                found += [Record(names[record.topic], record.key, record.value, record.headers) for record in records]
+        return found
+    finally:
+        await consumer.stop()
 
 
 def _url(settings: Settings) -> str:

@@ -20,7 +20,7 @@ FLOORS = (
     ("services.commands.running",),
     ("services.demo",),
     ("services.demo_screen",),
-    ("services.tracker", "services.api", "services.doctor", "services.intake.watch"),
+    ("services.tracker", "services.api", "services.doctor", "services.intake.http", "services.intake.watch"),
     ("services.lanes", "services.assignment", "services.breaker", "services.progress"),
     ("services.verify", "services.rebuild", "services.dead_letters", "services.show"),
     ("services.publish",),
@@ -87,8 +87,8 @@ HOMES = {
         "services.progress",
         "services.kafka",
         "services.publish",
-        "services.intake",
         "services.doctor",
+        "services.intake",
     ),
     "alembic": ("services.database", "infra.migrations"),
     "asyncpg": (

@@ -12,7 +12,8 @@ from typer.core import TyperGroup
 
 from events.codec import Record, money
 from services import terminal
-from services.commands.running import GROUP, Json, run, serve, settings
+from services.commands.running import GROUP, Json, run, settings
+from services.commands.running import serve as run_server
 from services.intake.facts import MEANINGS, ProviderAdjustment, Refused, Remittance
 from services.intake.files import Item, Publishable, Reading, Tally, chunks, items, reading_of
 from services.intake.reports import Report
@@ -100,7 +101,16 @@ def watch(folder: Annotated[Path, typer.Argument(metavar="DIR", exists=True, fil
     from services.intake.watch import run as look_after
 
     given = settings()
-    serve(look_after(given, folder), given)
+    run_server(look_after(given, folder), given)
+
+
+@app.command()
+def serve() -> None:
+    """Take CloudEvents over HTTP and publish them, until told to stop."""
+    from services.intake.http import run as answer
+
+    given = settings()
+    run_server(answer(given), given)
 
 
 class _Shown:

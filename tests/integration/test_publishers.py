@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from events import reference
-from events.codec import Decoded, Record, decode, type_of_data
+from events.codec import Decoded, decode, type_of_data
 from events.topics import TOPICS
+from tests.running import read
 
 PUBLISHERS = re.findall(r"```python\n(.*?)```", reference.PAGE.read_text("utf-8"), re.DOTALL)
 LINES = [
@@ -20,7 +20,6 @@ LINES = [
     for line in (reference.HERE / "examples" / f"{event_type}.jsonl").read_text("utf-8").splitlines()
 ]
 PUBLISH_S = 60
-READ_MS = 10_000
 
 
 @pytest.mark.parametrize("source", PUBLISHERS, ids=["aiokafka", "confluent-kafka"])
@@ -42,19 +41,3 @@ async def test_a_copied_publisher_publishes_events(
     assert [record.topic for record in records if not isinstance(decode(record), Decoded)] == []
     assert sorted((record.value or b"").decode() for record in records) == sorted(LINES)
     assert {record.topic for record in records} == set(TOPICS)
-
-
-async def read(kafka: str, names: dict[str, str], count: int) -> list[Record]:
-    """Read this many records from the beginning, as of the topics that the names stand for."""
-    consumer = AIOKafkaConsumer(*names, bootstrap_servers=kafka, auto_offset_reset="earliest")
-    await consumer.start()
-    try:
-        found: list[Record] = []
-        while len(found) < count:
-            batches = await consumer.getmany(timeout_ms=READ_MS)
-            assert batches, f"{len(found)} of {count} records came"
-            for records in batches.values():
-                found += [Record(names[record.topic], record.key, record.value, record.headers) for record in records]
-        return found
-    finally:
-        await consumer.stop()
