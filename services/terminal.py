@@ -122,6 +122,7 @@ _FORESEEN: Final = (
     ("services.publish", "TopicsUnfit", NO),
     ("services.database", "SchemaMissing", UNREACHABLE),
     ("services.show", "BadTime", USAGE),
+    ("sqlite3", "OperationalError", UNREACHABLE),
     ("services.dead_letters", "CannotReplay", NO),
     ("services.rebuild", "TrackersRun", NO),
     ("services.rebuild", "Unreadable", NO),

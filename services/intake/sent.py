@@ -38,6 +38,7 @@ SELECT DISTINCT control FROM submission
 WHERE sender = :sender AND receiver = :receiver AND group_control = :group_control AND sent <= :until
 """
 _BUSY_LIMIT_S: Final = 30
+_AT_ONCE: Final = 1_000
 _END_OF_DAY: Final = "z"
 """Sorts behind every time of day."""
 
@@ -57,8 +58,10 @@ class Sent:
     def __init__(self, file: Path | None) -> None:
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch(mode=0o600)  # whose claims they are is nobody else's business
         self._database = sqlite3.connect("" if file is None else file, timeout=_BUSY_LIMIT_S)
         self._database.executescript(_SCHEMA)
+        self._noted = 0
 
     @classmethod
     def copy_of(cls, file: Path) -> "Sent":
@@ -78,6 +81,9 @@ class Sent:
             *(transaction.date + transaction.time, fact.claim_id, submission_id),
             *(batch, fact.data["payer_id"], fact.data["payer_rank"]),
         )
+        self._noted += 1
+        if self._noted % _AT_ONCE == 0:
+            self.commit()  # others wait for us meanwhile
         self._database.execute(f"INSERT OR IGNORE INTO submission VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
 
     def commit(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -56,7 +57,7 @@ async def run(settings: Settings, folder: Path) -> int:
                     failures = 0
             except _Stopped:
                 break
-            except (KafkaError, TopicsUnfit, OSError) as error:
+            except (KafkaError, TopicsUnfit, OSError, sqlite3.OperationalError) as error:
                 told = str(error) if isinstance(error, TopicsUnfit) else type(error).__name__
                 _log.warning("a file waits: %s", told)
                 pause_s = PAUSES_S[min(failures, len(PAUSES_S) - 1)]

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain_fam
 
 from services import metrics
 from services.business import MAX_LABEL_CHARS, Labels, Shown, Spread, shown
-from services.catalogue import BUSINESS, CATALOGUE, INTAKE, TRACKER, Metric, page
+from services.catalogue import BUSINESS, CATALOGUE, INTAKE, TRACKER, WATCH, Metric, page
 from services.positions import Counts, Place
 from services.queries import Ages, Business, Count
 from services.settings import BadSetting
@@ -40,7 +40,7 @@ def test_the_reference_page_is_that_of_the_catalogue() -> None:
 
 def test_every_metric_says_what_it_means_and_what_to_do() -> None:
     """Names are ours, told once, and end in the unit or total as Prometheus wants it."""
-    assert len(CATALOGUE) == len(TRACKER) + len(INTAKE) + len(BUSINESS)
+    assert len(CATALOGUE) == len(TRACKER) + len(INTAKE) + len(WATCH) + len(BUSINESS)
     for metric in CATALOGUE.values():
         assert metric.name.startswith("claimpath_")
         assert metric.name.endswith("_total") == (metric.kind == "counter")
@@ -50,8 +50,12 @@ def test_every_metric_says_what_it_means_and_what_to_do() -> None:
 
 @pytest.mark.parametrize(
     ("registry", "listed", "beside"),
-    [(metrics.TRACKER, TRACKER, set[str]()), (metrics.INTAKE, INTAKE, {"claimpath_build"})],
-    ids=["tracker", "intake"],
+    [
+        (metrics.TRACKER, TRACKER, set[str]()),
+        (metrics.INTAKE, INTAKE, {"claimpath_build"}),
+        (metrics.WATCH, WATCH, {"claimpath_build"}),
+    ],
+    ids=["tracker", "intake", "watch"],
 )
 def test_a_process_counts_what_the_catalogue_lists(
     registry: CollectorRegistry, listed: tuple[Metric, ...], beside: set[str]
