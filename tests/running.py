@@ -32,20 +32,20 @@ STOP_LIMIT_S = 15
 CATCH_UP_LIMIT_S = 60
 READ_LIMIT_S = 10
 LOOK_S = 0.05
-TRACK = "from services.cli import main; main()"
+COMMAND = "from services.cli import main; main()"
 
 
-class TrackerProcess:
-    """A tracker that runs until it is ended, by itself or by a test."""
+class Process:
+    """A process of ours that runs until it is ended, by itself or by a test."""
 
-    def __init__(self, settings: Settings, log: Path, first: str = "") -> None:
+    def __init__(self, settings: Settings, words: Sequence[str], listen: str, log: Path, first: str = "") -> None:
         self.log = log
-        self.metrics_url = f"http://{settings.tracker_listen}/metrics"
+        self.metrics_url = f"http://{listen}/metrics"
         with log.open("ab") as output:
             # Not through asyncio: a test that kills many must not wait for its child watcher.
             self._pid = os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-c", f"{first}\n{TRACK}", "tracker"],
+                [sys.executable, "-c", f"{first}\n{COMMAND}", *words],
                 environment(settings),
                 file_actions=[(os.POSIX_SPAWN_DUP2, output.fileno(), descriptor) for descriptor in (1, 2)],
             )
@@ -65,7 +65,7 @@ class TrackerProcess:
 
     async def ended(self, limit_s: float) -> int:
         """Wait until it has ended and return the exit code."""
-        await until(lambda: self.code() is not None, limit_s, "the tracker to end", self.log)
+        await until(lambda: self.code() is not None, limit_s, "the process to end", self.log)
         assert self._code is not None
         return self._code
 
@@ -76,7 +76,7 @@ class TrackerProcess:
             assert self.code() is None or words in self.said(), f"ended with {self._code}\n{self.said()[-3000:]}"
             return words in self.said()
 
-        await until(said, limit_s, f"the tracker to say {words!r}", self.log)
+        await until(said, limit_s, f"the process to say {words!r}", self.log)
 
     def said(self) -> str:
         """Return its log."""
@@ -109,10 +109,21 @@ class TrackerProcess:
 
 
 @asynccontextmanager
-async def tracker(settings: Settings, log: Path, first: str = "", **changes: object) -> AsyncIterator[TrackerProcess]:
+async def tracker(settings: Settings, log: Path, first: str = "", **changes: object) -> AsyncIterator[Process]:
     """Run a tracker, with some settings of its own, after some Python; whatever the test leaves running is killed."""
     own = settings.model_copy(update={"tracker_listen": f"127.0.0.1:{free_port()}", **changes})
-    process = TrackerProcess(own, log, first)
+    process = Process(own, ("tracker",), own.tracker_listen, log, first)
+    try:
+        yield process
+    finally:
+        await process.kill()
+
+
+@asynccontextmanager
+async def watch(settings: Settings, folder: Path, log: Path) -> AsyncIterator[Process]:
+    """Run `claimpath intake watch` over a folder; whatever the test leaves running is killed."""
+    own = settings.model_copy(update={"watch_listen": f"127.0.0.1:{free_port()}"})
+    process = Process(own, ("intake", "watch", str(folder)), own.watch_listen, log)
     try:
         yield process
     finally:

@@ -20,7 +20,7 @@ from services import database, kafka
 from services.settings import Settings
 from tests.running import (
     Outcomes,
-    TrackerProcess,
+    Process,
     caught_up,
     committed_is_never_ahead,
     make_topic,
@@ -202,7 +202,7 @@ def frozen(servers: Stack) -> Iterator[None]:
         process.resume()
 
 
-async def _has(running: TrackerProcess, count: int) -> bool:
+async def _has(running: Process, count: int) -> bool:
     await running.says("partitions assigned")
     return f'"count": {count}' in running.said()
 
