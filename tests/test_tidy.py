@@ -17,6 +17,7 @@ PRODUCT = ("events", "services", "infra")
 FLOORS = (
     ("services.cli",),
     tuple(f"services.commands.{group}" for group in ("claims", "dead_letters", "events", "intake", "stack")),
+    ("services.commands.intake_files",),
     ("services.commands.running",),
     ("services.demo",),
     ("services.demo_screen",),
