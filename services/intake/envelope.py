@@ -13,7 +13,8 @@ _FUNCTIONAL_GROUP: Final = "GS"
 _INTERCHANGE: Final = "ISA"
 _TRANSACTION: Final = "ST"
 _TRANSACTION_END: Final = "SE"
-_STRUCTURE: Final = frozenset({_INTERCHANGE, _FUNCTIONAL_GROUP, _TRANSACTION, _TRANSACTION_END, "GE", "IEA", "TA1"})
+_TRAILERS: Final = frozenset({_TRANSACTION_END, "GE", "IEA"})
+_STRUCTURE: Final = _TRAILERS | {_INTERCHANGE, _FUNCTIONAL_GROUP, _TRANSACTION, "TA1"}
 _REJECTED: Final = "R"
 
 
@@ -60,7 +61,10 @@ class Body:
         self._transaction = transaction
         self._segments = self._between()
         self.whole = False
-        """Whether something follows: if not, the file was cut inside the last claim or just behind it."""
+        """Whether a trailer follows: if not, the file may have been cut inside the last claim or just behind it.
+
+        Another header proves nothing: it may be of a file that somebody appended.
+        """
 
     def __iter__(self) -> Iterator[Segment | Unreadable]:
         """Return what stands between ST and SE; bytes that are no segment are told where they stand."""
@@ -79,7 +83,7 @@ class Body:
         self._read.findings.append(Found(self._transaction.number, "no_trailer"))
 
     def _end(self, item: Segment, count: int) -> None:
-        self.whole = True
+        self.whole = item.tag in _TRAILERS
         if item.tag != _TRANSACTION_END:
             self._read.findings.append(Found(item.number, "no_trailer"))
             self._read.put_back(item)

@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from services.intake.facts import Refused, Remark
+from services.intake.facts import Refused, Remark, Remittance
 from services.intake.files import Publishable, items
 from services.intake.segments import MAX_SEGMENT_BYTES, BareTransactions, Segment, Unreadable, segments
 from tests.x12_files import (
@@ -97,6 +97,58 @@ def test_text_is_utf_8_or_else_latin_1() -> None:
     """A byte that cannot be UTF-8 is a character of Latin-1: no claim is lost for an accent."""
     text = file(*interchange(remittance(decided("A1*1*100*80**12*ICN1", "NM1*QC*1*MUÑOZ", "CAS*CO*45*20"))))
     assert events(read(text.decode().encode("latin-1"))) == events(read(text))
+
+
+@pytest.mark.parametrize("whole", [PAID, SENT], ids=["835", "837"])
+def test_a_cut_file_never_publishes_a_wrong_claim(whole: tuple[str, ...]) -> None:
+    """Wherever a file is cut, what it publishes are the first events of the whole file; that it was cut is told."""
+    text = file(*whole)
+    with reading(patient_key=b"key") as how:
+        complete = events(items([text], how))
+        for length in range(len(text) - 1):
+            found = list(items([text[:length]], how))
+            published = events(found)
+            assert published == complete[: len(published)], text[:length][-60:]
+            told = refusals(found) or {"no_trailer", "wrong_count", "wrong_control_number"}.intersection(
+                findings(found)
+            )
+            assert told or not length or text[length:] == b"~\n", text[:length][-60:]
+    assert len(complete) == 4
+
+
+def test_a_cut_remittance_is_not_balanced() -> None:
+    """A payment whose file was cut is told, if at all, as one that does not add up, wherever the cut is."""
+    for whole in (PAID, interchange(remittance(decided("A1*4*50*0", "CAS*CO*16*50"), total="0"))):
+        text = file(*whole)
+        end = text.index(b"SE*") + 2
+        with reading() as how:
+            for length in range(end):
+                assert [each for each in of(Remittance, items([text[:length]], how)) if each.balanced] == []
+
+
+@pytest.mark.parametrize("whole", [PAID, SENT], ids=["835", "837"])
+def test_a_cut_file_with_another_behind_it_publishes_no_wrong_claim(whole: tuple[str, ...]) -> None:
+    """A cut file that something glued to the next one is read as cut, and the next one as if it stood alone."""
+    text = file(*whole)
+    other = interchange(remittance(decided("B1*1*10*10")), control="000000009")
+    with reading() as how:
+        complete = events(items([text], how))
+        alone = events(items([file(*other)], how))
+        for length in range(106, len(text), 3):
+            for behind in (file(*other), file(*other, terminator="'", element="|")):
+                published = events(items([text[:length], behind], how))
+                first = [event for event in published if not event["subject"].startswith("B")]
+                assert first == complete[: len(first)], text[:length][-60:]
+                if text[:length].endswith((b"~", b"\n")):
+                    assert published[len(first) :] == alone, text[:length][-60:]
+
+
+def test_a_cut_file_and_then_the_whole_add_up() -> None:
+    """Reading the whole file after the cut one gives each event of it once more or for the first time, none other."""
+    text = file(*PAID)
+    cut, complete = events(read(text[: text.index(b"CLP*A3")])), events(read(text))
+    assert [event["id"] for event in cut] == [event["id"] for event in complete[: len(cut)]]
+    assert [event["subject"] for event in cut] == ["A1"]
 
 
 @pytest.mark.parametrize(
