@@ -101,7 +101,7 @@ def transactions(read: Iterator[Read]) -> Iterator[tuple[Transaction, Body] | Un
     """
     ahead = _Ahead(read)
     interchange = group = _NOTHING
-    opened: list[str] = []
+    opened: list[_Opened] = []
     while (item := ahead.take()) is not None:
         match item:
             case Unreadable():
@@ -111,6 +111,8 @@ def transactions(read: Iterator[Read]) -> Iterator[tuple[Transaction, Body] | Un
             case Segment() if item.tag == _TRANSACTION:
                 transaction = _transaction(item, interchange, group)
                 body = Body(ahead, transaction)
+                if opened:
+                    opened[-1].holds += 1
                 yield transaction, body
                 for _ in body:  # what the reader of this kind left unread
                     pass
@@ -153,20 +155,33 @@ class _Ahead:
         self.findings.clear()
 
 
-def _judged(item: Segment, opened: list[str]) -> Iterator[Unreadable | Found]:
-    """Hold trailers against headers; `opened` keeps what is open, as ``ISA 000000101``."""
+class _Opened(Struct):
+    """An ISA, or within it a GS, that is not closed yet."""
+
+    control: str
+    holds: int = 0
+    """How many groups, or sets, stand in it so far."""
+
+
+def _judged(item: Segment, opened: list[_Opened]) -> Iterator[Unreadable | Found]:
+    """Hold trailers against headers; `opened` keeps what is open: an interchange (0), in it a group (1)."""
     match item.tag:
         case "ISA" | "GS":
             level = 0 if item.tag == _INTERCHANGE else 1
             if len(opened) > level:
                 yield Found(item.number, "no_trailer")
-            opened[level:] = [item.at(_CONTROL_AT[item.tag])]
+            del opened[level:]
+            if opened:
+                opened[-1].holds += 1
+            opened.append(_Opened(item.at(_CONTROL_AT[item.tag])))
         case "IEA" | "GE":
             level = 0 if item.tag == "IEA" else 1
             if len(opened) > level + 1:
                 yield Found(item.number, "no_trailer")
-            if len(opened) <= level or opened[level] != item.at(2):
+            if len(opened) <= level or opened[level].control != item.at(2):
                 yield Found(item.number, "wrong_control_number")
+            elif item.at(1).lstrip("0") != str(opened[level].holds).lstrip("0"):
+                yield Found(item.number, "wrong_count")
             opened[level:] = []
         case "TA1":
             # TA104; what it refuses was sent by us, and only ISA13 says which.

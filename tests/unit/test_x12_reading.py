@@ -178,7 +178,9 @@ def test_trailers_that_are_left_out_are_findings(
         ("SE*32*0001", "SE*32*0002", [(34, "wrong_control_number")]),
         ("SE*32*0001", "SE*1*1", [(34, "wrong_count"), (34, "wrong_control_number")]),
         ("GE*1*1", "GE*1*2", [(35, "wrong_control_number")]),
+        ("GE*1*1", "GE*2*1", [(35, "wrong_count")]),
         ("IEA*1*000000001", "IEA*1*000000002", [(36, "wrong_control_number")]),
+        ("IEA*1*000000001", "IEA*3*000000001", [(36, "wrong_count")]),
     ],
 )
 def test_counts_and_control_numbers_are_held_against_their_headers(
