@@ -102,11 +102,6 @@ class Adjudicated(Struct, kw_only=True):
         """Whether the claim's charge less all adjustments is what is paid."""
         return self.charge - sum(value for _, (_, _, value) in self.all_cas()) == self.paid
 
-    def provably_whole(self) -> bool:
-        """Whether nothing that counts can be missing: every line is there and balances, and so does the claim."""
-        charges = sum(line.charge or 0 for line in self.service_lines)
-        return bool(self.service_lines) and charges == self.charge and self.balances() and not self.findings
-
     def content(self) -> list[object]:
         """Return the money in a normal form, equal for equal decisions however they are written."""
         lines = [[line.code, line.charge, line.paid] for line in self.service_lines]

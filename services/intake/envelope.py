@@ -13,7 +13,8 @@ _FUNCTIONAL_GROUP: Final = "GS"
 _INTERCHANGE: Final = "ISA"
 _TRANSACTION: Final = "ST"
 _TRANSACTION_END: Final = "SE"
-_STRUCTURE: Final = frozenset({_INTERCHANGE, _FUNCTIONAL_GROUP, _TRANSACTION, _TRANSACTION_END, "GE", "IEA", "TA1"})
+_TRAILERS: Final = frozenset({_TRANSACTION_END, "GE", "IEA"})
+_STRUCTURE: Final = _TRAILERS | {_INTERCHANGE, _FUNCTIONAL_GROUP, _TRANSACTION, "TA1"}
 _REJECTED: Final = "R"
 
 
@@ -60,7 +61,10 @@ class Body:
         self._transaction = transaction
         self._segments = self._between()
         self.whole = False
-        """Whether something follows: if not, the file was cut inside the last claim or just behind it."""
+        """Whether a trailer follows: if not, the file may have been cut inside the last claim or just behind it.
+
+        Another header proves nothing: it may be of a file that somebody appended.
+        """
 
     def __iter__(self) -> Iterator[Segment | Unreadable]:
         """Return what stands between ST and SE; bytes that are no segment are told where they stand."""
@@ -79,7 +83,7 @@ class Body:
         self._read.findings.append(Found(self._transaction.number, "no_trailer"))
 
     def _end(self, item: Segment, count: int) -> None:
-        self.whole = True
+        self.whole = item.tag in _TRAILERS
         if item.tag != _TRANSACTION_END:
             self._read.findings.append(Found(item.number, "no_trailer"))
             self._read.put_back(item)
@@ -97,7 +101,7 @@ def transactions(read: Iterator[Read]) -> Iterator[tuple[Transaction, Body] | Un
     """
     ahead = _Ahead(read)
     interchange = group = _NOTHING
-    opened: list[str] = []
+    opened: list[_Opened] = []
     while (item := ahead.take()) is not None:
         match item:
             case Unreadable():
@@ -107,6 +111,8 @@ def transactions(read: Iterator[Read]) -> Iterator[tuple[Transaction, Body] | Un
             case Segment() if item.tag == _TRANSACTION:
                 transaction = _transaction(item, interchange, group)
                 body = Body(ahead, transaction)
+                if opened:
+                    opened[-1].holds += 1
                 yield transaction, body
                 for _ in body:  # what the reader of this kind left unread
                     pass
@@ -149,20 +155,33 @@ class _Ahead:
         self.findings.clear()
 
 
-def _judged(item: Segment, opened: list[str]) -> Iterator[Unreadable | Found]:
-    """Hold trailers against headers; `opened` keeps what is open, as ``ISA 000000101``."""
+class _Opened(Struct):
+    """An ISA, or within it a GS, that is not closed yet."""
+
+    control: str
+    holds: int = 0
+    """How many groups, or sets, stand in it so far."""
+
+
+def _judged(item: Segment, opened: list[_Opened]) -> Iterator[Unreadable | Found]:
+    """Hold trailers against headers; `opened` keeps what is open: an interchange (0), in it a group (1)."""
     match item.tag:
         case "ISA" | "GS":
             level = 0 if item.tag == _INTERCHANGE else 1
             if len(opened) > level:
                 yield Found(item.number, "no_trailer")
-            opened[level:] = [item.at(_CONTROL_AT[item.tag])]
+            del opened[level:]
+            if opened:
+                opened[-1].holds += 1
+            opened.append(_Opened(item.at(_CONTROL_AT[item.tag])))
         case "IEA" | "GE":
             level = 0 if item.tag == "IEA" else 1
             if len(opened) > level + 1:
                 yield Found(item.number, "no_trailer")
-            if len(opened) <= level or opened[level] != item.at(2):
+            if len(opened) <= level or opened[level].control != item.at(2):
                 yield Found(item.number, "wrong_control_number")
+            elif item.at(1).lstrip("0") != str(opened[level].holds).lstrip("0"):
+                yield Found(item.number, "wrong_count")
             opened[level:] = []
         case "TA1":
             # TA104; what it refuses was sent by us, and only ISA13 says which.

@@ -13,6 +13,8 @@ MAX_LOOP_SEGMENTS: Final = 25_000
 """An institutional claim of 999 lines, the most there can be, has some 20,000."""
 MAX_LOOP_CHARACTERS: Final = 1_048_576
 """Four times what an event may have."""
+CUT: Final = "the file ends inside this claim, or just behind it: nothing tells which"
+"""Why the last claim of a set without trailer is refused: a part of it may add up as well as the whole."""
 
 
 class Loop(Struct, frozen=True):
@@ -22,7 +24,7 @@ class Loop(Struct, frozen=True):
     fault: Refused | None
     """Why it must not be used: bytes in it are no segment, or it is longer than any real one."""
     cut: bool
-    """Whether the file ends here without a trailer, so that more may have followed."""
+    """Whether the set ends here without a trailer, so that more may have followed."""
 
     @property
     def tag(self) -> str:

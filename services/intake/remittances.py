@@ -25,7 +25,7 @@ from services.intake.facts import (
     amount,
     given,
 )
-from services.intake.loops import Loop, loops
+from services.intake.loops import CUT, Loop, loops
 from services.intake.notebook import Notebook
 from services.intake.reasons import in_force, reason
 from services.intake.segments import Segment
@@ -81,6 +81,7 @@ def facts(transaction: Transaction, body: Body, notebook: Notebook) -> Iterator[
             faults += 1
             yield loop.fault
             continue
+        faults += loop.cut
         try:
             if loop.tag == "CLP":
                 yield from _claim(transaction, payment, loop, notebook)
@@ -115,9 +116,9 @@ def _note(payment: _Payment, segments: list[Segment]) -> None:
 def _claim(transaction: Transaction, payment: _Payment, loop: Loop, notebook: Notebook) -> Iterator[Outcome]:
     clp = loop.segments[0]
     claim_id, status = required(clp, 1), required(clp, 2)
+    if loop.cut:
+        raise Misread(clp, 1, CUT)
     told = adjudicated(loop.segments, negated=status == _REVERSED)
-    if loop.cut and not told.provably_whole():
-        raise Misread(clp, 1, "the file ends inside this claim")
     payment.claims += 1
     payment.paid += told.paid
     notebook.names(claim_id, claim_id, clp.at(7))

@@ -128,15 +128,15 @@ class _Reader:
         between, inside = element.decode("latin-1"), component.decode("latin-1")
         breaks = _LINE_BREAKS.replace(terminator, b"")
         first = True
-        while (raw := self._segment(terminator)) is not None:
+        # Where IEA is missing the next ISA ends this interchange: its own separators may be others.
+        while first or not self._isa_follows():
+            if (raw := self._segment(terminator)) is None:
+                return
             if len(raw) > MAX_SEGMENT_BYTES:
                 self._number += 1
                 yield Unreadable(self._number, f"a segment has at most {MAX_SEGMENT_BYTES} bytes")
                 continue
             text = _text(raw.translate(None, breaks)).strip(" \t\0\x1a")
-            if text.startswith("ISA") and not first:
-                self._at -= len(raw) + len(terminator)  # its own separators may be others
-                return
             if not text:
                 continue
             self._number += 1
@@ -148,6 +148,12 @@ class _Reader:
             yield Segment(self._number, elements, inside)
             if elements[0] == _INTERCHANGE_END:
                 return
+
+    def _isa_follows(self) -> bool:
+        """Pass over padding; say whether an interchange begins behind it."""
+        self.more()
+        self._fill(len(_ISA))
+        return self._bytes.startswith(_ISA, self._at)
 
     def _segment(self, terminator: bytes) -> bytes | None:
         """Return the bytes up to the next terminator, at most one more than a segment may have; None at the end."""

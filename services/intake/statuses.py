@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from services.intake.elements import Misread, day, instant
 from services.intake.envelope import Body, Transaction
 from services.intake.facts import Fact, Finding, Outcome, Refused, Unpublished, given
-from services.intake.loops import Loop, loops
+from services.intake.loops import CUT, Loop, loops
 from services.intake.segments import Segment
 from services.intake.sent import Sent
 
@@ -108,7 +108,7 @@ def _note(above: _Above, segments: list[Segment]) -> None:
 def _answered(transaction: Transaction, above: _Above, loop: Loop, zone: ZoneInfo, sent: Sent) -> Iterator[Outcome]:
     answer = _answer(loop.segments)
     if loop.cut:
-        raise Misread(answer.first, 1, "the file ends inside this claim")
+        raise Misread(answer.first, 1, CUT)
     findings: set[Finding] = set()
     if above.level not in _CLAIM_LEVELS:
         if answer.response != "rejected":

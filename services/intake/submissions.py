@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from services.intake.elements import Misread, components, dated, instant, required, required_cents, units
 from services.intake.envelope import Body, Transaction
 from services.intake.facts import NO_PROCEDURE, Fact, Finding, Outcome, Refused, amount, fact_key, given
-from services.intake.loops import Loop, loops
+from services.intake.loops import CUT, Loop, loops
 from services.intake.segments import Segment
 
 SOURCE: Final = "/x12/837"
@@ -149,15 +149,14 @@ def _note(batch: _Batch, segments: list[Segment]) -> None:
 
 def _fact(transaction: Transaction, batch: _Batch, loop: Loop, zone: ZoneInfo) -> Fact:
     clm = loop.segments[0]
+    if loop.cut:
+        raise Misread(clm, 1, CUT)
     claim_id, total = required(clm, 1), required_cents(clm, 2)
     findings: set[Finding] = set()
     kind, rank = _kind(clm, findings), _rank(clm, batch, findings)
     claim = _claim(loop.segments, findings)
-    whole = sum(line.charge for line in claim.lines) == total
-    if not whole:
+    if sum(line.charge for line in claim.lines) != total:
         findings.add("line_total")
-    if loop.cut and not (whole and claim.lines):
-        raise Misread(clm, 1, "the file ends inside this claim")
     receiver = batch.receiver or transaction.receiver
     payer_id = batch.payer_id or receiver
     if not payer_id:
