@@ -21,4 +21,5 @@ address claimpath_owner >secrets.new/owner_database_url
 address claimpath_tracker_login >secrets.new/tracker_database_url
 address claimpath_api_login >secrets.new/api_database_url
 password >secrets.new/api_token
+password >secrets.new/intake_token
 mv secrets.new secrets

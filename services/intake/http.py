@@ -29,7 +29,7 @@ MAX_BODY_BYTES: Final = 8_388_608
 MAX_EVENTS: Final = 1_000
 """In one batch, so that its answer comes in about a second."""
 MAX_BODIES: Final = 8
-"""Bodies taken at one time: with what is made of them, they fill at most some 200 MB."""
+"""Requests whose bodies are held at one time: the largest, with what is made of them, fill some 200 MB."""
 BODY_LIMIT_S: Final = 30
 """How long a body may take to arrive: 8 MiB over a line of 2.5 Mbit/s."""
 RETRY_AFTER_S: Final = 5

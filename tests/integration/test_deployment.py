@@ -37,6 +37,7 @@ NEEDS = {
     "topics": {"kafka"},
     "tracker": {"kafka", "postgres", "migrate", "topics"},
     "api": {"postgres", "migrate"},
+    "intake": {"kafka", "topics"},
     "prometheus": set[str](),
 }
 WRITES_ITS_ROOT = {"kafka"}
@@ -72,7 +73,8 @@ def test_what_serves_is_watched_and_comes_back_and_jobs_end() -> None:
         assert check.keys() == {"test", "start_period", "interval", "timeout", "retries"}, name
         assert check["test"][0] == "CMD", "without a shell"
         assert not any("curl" in word for word in check["test"]), name
-    assert seconds(SERVICES["tracker"]["stop_grace_period"]) == 20
+    assert {name for name in OURS if "stop_grace_period" in SERVICES[name]} == {"tracker", "intake"}
+    assert seconds(SERVICES["tracker"]["stop_grace_period"]) == seconds(SERVICES["intake"]["stop_grace_period"]) == 20
 
 
 def test_the_start_order_is_complete() -> None:
@@ -91,7 +93,7 @@ def test_the_start_order_is_complete() -> None:
 def test_only_this_machine_is_let_in() -> None:
     """Ports are published on loopback only, and Kafka and PostgreSQL are on a network without a way out."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published.keys() == {"api", "prometheus"}
+    assert published.keys() == {"api", "intake", "prometheus"}
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
     assert COMPOSE["networks"]["inside"] == {"internal": True}
     assert all(SERVICES[name]["networks"] == ["inside"] for name in SERVICES.keys() - published.keys())
@@ -111,6 +113,7 @@ def test_everything_mounted_exists(tmp_path: Path) -> None:
     assert all(secret == {"file": f"./secrets/{name}"} for name, secret in COMPOSE["secrets"].items())
     assert stat.S_IMODE(made.stat().st_mode) == 0o700
     kept = (made / "api_token").read_text()
+    assert kept != (made / "intake_token").read_text(), "who may publish may not read"
     assert make_secrets(tmp_path).joinpath("api_token").read_text() == kept, "a second run changes nothing"
 
 
@@ -131,7 +134,7 @@ def test_prometheus_reads_what_runs() -> None:
     found = [each for job in scraped for each in job.get("dns_sd_configs", [])]
     targets |= {f"{name}:{each['port']}" for each in found for name in each["names"]}
     own = SERVICES["prometheus"]["ports"][0].rpartition(":")[2]
-    assert targets == {f"localhost:{own}", *(f"{name}:{port(name)}" for name in ("tracker", "api"))}
+    assert targets == {f"localhost:{own}", *(f"{name}:{port(name)}" for name in ("tracker", "api", "intake"))}
     assert set(SERVICES["prometheus"]["networks"]) >= {"inside"}
     files = {job["authorization"]["credentials_file"] for job in scraped if "authorization" in job}
     assert files == {f"/run/secrets/{secret_target(secret)}" for secret in SERVICES["prometheus"]["secrets"]}
@@ -156,7 +159,7 @@ def test_the_image_is_made_of_what_the_repository_holds() -> None:
     assert "RUN" not in [step.word for step in last]
     assert [step.rest for step in last if step.word == "ENTRYPOINT"] == ['["claimpath"]']
     exposed = {word for step in last if step.word == "EXPOSE" for word in step.rest.split()}
-    assert exposed == {str(port("tracker")), str(port("api"))}
+    assert exposed == {str(port(name)) for name in ("tracker", "api", "intake")}
 
 
 @pytest.fixture(scope="module")
@@ -194,8 +197,16 @@ def test_the_services_start_work_and_stop_as_composed(image: Image, tmp_path: Pa
         composed = Composed(image, servers, secrets)
         for name in ("migrate", "topics"):
             composed.finish(name)
-        with composed.serving("tracker"), composed.serving("api") as address:
-            composed.finish("topics", "publish", "-", given=PUBLISHED)
+        with composed.serving("tracker"), composed.serving("api") as address, composed.serving("intake") as intake:
+            *lines, last = PUBLISHED.strip().splitlines()
+            composed.finish("topics", "publish", "-", given="\n".join(lines))
+            shown = {"Authorization": f"Bearer {(secrets / 'intake_token').read_text()}"}
+            with httpx.Client(base_url=f"http://{intake}", headers=shown) as publisher:
+                taken = publisher.post(
+                    "/events", content=last, headers={"Content-Type": "application/cloudevents+json"}
+                )
+                assert taken.json()["published"] == 1
+                assert 'claimpath_intake_events_total{outcome="published"} 1.0' in publisher.get("/metrics").text
             shown = {"Authorization": f"Bearer {(secrets / 'api_token').read_text()}"}
             with httpx.Client(base_url=f"http://{address}", headers=shown) as caller:
                 wait_until(lambda: '"state":"approved"' in caller.get("/claims/CLM-000123").text, "an approved claim")

@@ -100,6 +100,8 @@ def test_a_secret_may_come_from_a_file() -> None:
         ("LANES", "canary", "a valid integer"),
         ("API_LISTEN", "8080", "host:port"),
         ("API_TOKEN", "canary", "at least 16 characters"),
+        ("INTAKE_LISTEN", "canary", "host:port"),
+        ("INTAKE_TOKEN", "canary", "at least 16 characters"),
     ],
 )
 def test_a_broken_rule_is_told_by_variable_and_rule(name: str, value: str, rule: str) -> None:
@@ -132,10 +134,14 @@ def test_words_leave_this_machine_only_under_tls(url: str, tls: str) -> None:
 def test_no_secret_is_shown() -> None:
     """Neither `doctor`'s table nor the settings' own words hold a password, a user or a token."""
     found = given(
-        KAFKA_SECURITY="SASL_SSL", KAFKA_USERNAME="us", KAFKA_PASSWORD=PASSWORD, API_TOKEN=f"{PASSWORD}{PASSWORD}"
+        KAFKA_SECURITY="SASL_SSL",
+        KAFKA_USERNAME="us",
+        KAFKA_PASSWORD=PASSWORD,
+        API_TOKEN=f"{PASSWORD}{PASSWORD}",
+        INTAKE_TOKEN=PASSWORD * 2,
     )
     shown = redacted(found)
-    assert shown["CLAIMPATH_KAFKA_PASSWORD"] == shown["CLAIMPATH_API_TOKEN"] == "(set)"
+    assert {shown[f"CLAIMPATH_{name}"] for name in ("KAFKA_PASSWORD", "API_TOKEN", "INTAKE_TOKEN")} == {"(set)"}
     assert shown["CLAIMPATH_DATABASE_URL"] == "postgresql://db.example.com:5432/claims"
     assert shown.keys() == {settings.variable(name) for name in Settings.model_fields}
     for words in (str(shown), repr(found), str(found)):

@@ -164,7 +164,7 @@ def test_the_remittance_that_only_one_parser_read() -> None:
         ("59426", None, None, None),
     ]
     assert findings(contents("keironstoddart__edi-835-parser/blue_cross_nc_sample.txt")) == [
-        *("line_balance", "no_interchange", "wrong_count"),
+        *("line_balance", "no_interchange", "retired_reason", "wrong_count"),
     ]
 
 
