@@ -320,6 +320,18 @@ def test_control_numbers_that_come_round_again_mean_the_last() -> None:
         assert [event["subject"] for event in events(found)] == [claim_id], day
 
 
+def test_a_group_number_that_comes_round_again_means_the_last_group() -> None:
+    """A verdict on a group never reaches a set of an earlier group that had its number."""
+    earlier = (batch(*submissions("OLD1")), batch(*submissions("OLD2"), control="0002"))
+    texts = [
+        file(*interchange(*earlier, day="20260101", **CLINIC)),
+        file(*interchange(batch(*submissions("NEW1"), number="B2"), day="20260601", **CLINIC)),
+    ]
+    refused = transaction("999", "AK1*HC*1", "AK9*R*1*1*0")
+    found = read(file(*interchange(refused, day="20260602", **HOUSE)), *texts)
+    assert [event["subject"] for event in events(found)] == ["NEW1"]
+
+
 def test_what_was_sent_is_remembered_beside_the_other_data(tmp_path: Path) -> None:
     """A later run knows what an earlier one read: an answer may come days after its question."""
     memory = tmp_path / "new" / "sent.sqlite"
