@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.intake.facts import Refused, Remark, Remittance
 from services.intake.files import Publishable, items
@@ -252,6 +254,33 @@ def test_garbage_is_told_once_and_hides_nothing(garbage: bytes) -> None:
         assert events(found) == complete * (2 if where == "between" else 1), where
         assert len(refusals(found)) == 1, where
         assert {rule for _, rule in refusals(found)} <= rules, where
+
+
+@given(
+    where=st.floats(0, 1),
+    removed=st.integers(0, 200),
+    put=st.one_of(
+        st.binary(max_size=40), st.sampled_from([b"~", b"*", b"ISA", b"\0", b"\n", b"\xff", b"ST*835*1~", b"SE*"])
+    ),
+    size=st.integers(1, 500),
+)
+@pytest.mark.parametrize("text", [file(*PAID), file(*SENT)], ids=["835", "837"])
+def test_no_bytes_make_it_raise(text: bytes, where: float, removed: int, put: bytes, size: int) -> None:
+    """Whatever stands in a file, it is read to its end, and however it arrives it is read alike."""
+    start = int(where * len(text))
+    spoiled = text[:start] + put + text[start + removed :]
+    with reading() as how:
+        assert list(items(chunks(spoiled, size), how)) == list(items([spoiled], how))
+
+
+@pytest.mark.parametrize("st_segment", ["ST*835*0001", "ST*835*0001*", "ST*835*0001*005010X221A1*"])
+def test_a_bare_set_is_not_split_at_its_elements(st_segment: str) -> None:
+    """What ends the first segment of a bare set is never what separates its elements, be the last of them empty."""
+    _, *rest = remittance(decided("A1*1*100*80", "CAS*CO*45*20"))
+    found = read(file(st_segment, *rest))
+    assert [event["subject"] for event in events(found)] == ["A1"]
+    assert (findings(found), refusals(found)) == (["no_interchange"], [])
+    assert refusals(read(file("ST*835*", *rest))) == [(1, "an interchange begins with ISA")]
 
 
 def test_an_overlong_segment_takes_only_its_own_claim() -> None:
