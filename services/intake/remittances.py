@@ -3,6 +3,7 @@
 Sources: X12 005010X221A1 and, in old files, 004010X091A1. CLP02 says *processed*, never *paid*: X12 RFI 1423.
 """
 
+import re
 from collections.abc import Iterator
 from datetime import date
 from typing import Any, Final
@@ -42,6 +43,8 @@ _PRICED_ONLY: Final = "25"
 # 4010 alone: pended, received, suspended. 5010 has no such claim on a remittance.
 _PENDED: Final = frozenset({"5", "10", "13", "15", "16", "17"})
 _PENDING_CATEGORY: Final = "pending"
+# In a file whose elements slipped a name or number of the patient may stand there, which no remark repeats.
+_LIKE_A_REASON: Final = re.compile(r"[A-Z]{0,2}[0-9]{1,3}")
 _NO_PAYMENT: Final = "NON"
 _DEBIT: Final = "D"
 _PLB_PAIRS: Final = range(3, 15, 2)
@@ -121,7 +124,8 @@ def _claim(transaction: Transaction, payment: _Payment, loop: Loop, notebook: No
     notebook.names(claim_id, claim_id, clp.at(7))
     for code in told.codes():
         if reason(code) is None:
-            yield Remark(number=clp.number, finding="unknown_reason", detail=code if code.isalnum() else "")
+            detail = code if _LIKE_A_REASON.fullmatch(code) else ""
+            yield Remark(number=clp.number, finding="unknown_reason", detail=detail)
     if status == _PRICED_ONLY:
         yield Unpublished(number=clp.number, claim_id=claim_id, said=f"CLP02 {status}", why="a price, no decision")
         return
