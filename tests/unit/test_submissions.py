@@ -224,6 +224,53 @@ def test_another_batch_is_other_submissions() -> None:
     assert len({event["id"] for event in told}) == len({event["data"]["submission_id"] for event in told}) == 4
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        sent("A1*100***11:B:1*Y*A*Y*Y", *served(1, "97124", "100"), rank="S"),
+        sent("A1*100***11:B:1*Y*A*Y*Y", *served(1, "97124", "100"), payer="60054"),
+        sent("A1*100***11:B:7*Y*A*Y*Y", "REF*F8*ICN1", *served(1, "97124", "100")),
+        sent("A1*90***11:B:1*Y*A*Y*Y", *served(1, "97124", "100")),
+        sent("A1*100***11:B:1*Y*A*Y*Y", *served(1, "97140", "100")),
+        sent("A1*100***11:B:1*Y*A*Y*Y", *served(1, "97124", "100", day="20260531")),
+        sent("A1*100***11:B:1*Y*A*Y*Y", *served(1, "97124", "60"), *served(2, "97124", "40")),
+    ],
+    ids=["rank", "payer", "kind", "charge", "procedure", "day of service", "lines"],
+)
+def test_a_claim_of_other_content_is_another_submission(other: tuple[str, ...]) -> None:
+    """A batch number that a program never changes names nothing: what a claim says tells its submissions apart."""
+    first, second = events(submitted(CLAIM)), events(submitted(other))
+    assert [len(first), len(second)] == [1, 1]
+    assert first[0]["id"] != second[0]["id"]
+    assert first[0]["data"]["submission_id"] != second[0]["data"]["submission_id"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected", "told"),
+    [
+        (("SV1*HC:97124*60*UN*1", "SV1*HC:97140*40*UN*1"), [("1", "97124"), ("2", "97140")], []),
+        (("LX*1", "SV1**60*UN*1", "LX*2", "SV1*HC:97140*40"), [("1", "unknown"), ("2", "97140")], ["no_procedure"]),
+    ],
+    ids=["without LX", "without a procedure"],
+)
+def test_incomplete_lines_are_lines(lines: tuple[str, ...], expected: list[tuple[str, str]], told: list[str]) -> None:
+    """A line without its number goes by its place, one without a procedure is told as unknown."""
+    found = submitted(sent("A1*100***11:B:1*Y*A*Y*Y", *lines))
+    [submission] = data(found)
+    assert [(line["line"], line["code"]) for line in submission["lines"]] == expected
+    assert findings(found) == told
+
+
+def test_a_claim_to_nobody_is_refused() -> None:
+    """Where neither payer nor receiver nor envelope says to whom a claim goes, it goes to no one."""
+    segments = (each for each in batch(CLAIM) if not each.startswith(("NM1*40", "NM1*PR")))
+    found = read(file(*interchange(tuple(segments), receiver="")))
+    assert (events(found), [rule for _, rule in refusals(found)]) == (
+        [],
+        ["CLM01: no payer: neither NM1*PR nor NM1*40 nor GS03 names one"],
+    )
+
+
 def test_a_claim_that_a_batch_holds_twice_was_sent_twice() -> None:
     """Equal claims of one batch are told apart, so that neither is taken for the other read again."""
     first, second = events(submitted(CLAIM, CLAIM))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.intake.facts import Refused, Remark, Remittance
 from services.intake.files import Publishable, items
-from services.intake.segments import MAX_SEGMENT_BYTES, BareTransactions, Segment, Unreadable, segments
+from services.intake.segments import BareTransactions, Segment, Unreadable, segments
 from tests.x12_files import (
     batch,
     chunks,
@@ -97,7 +97,8 @@ def test_spelling_is_no_part_of_a_file(whole: tuple[str, ...], spelled: Callable
 
 def test_text_is_utf_8_or_else_latin_1() -> None:
     """A byte that cannot be UTF-8 is a character of Latin-1: no claim is lost for an accent."""
-    text = file(*interchange(remittance(decided("A1*1*100*80**12*ICN1", "NM1*QC*1*MUÑOZ", "CAS*CO*45*20"))))
+    text = file(*interchange(remittance(decided("MUÑOZ-1*1*100*80**12*ICN1", "NM1*QC*1*MUÑOZ", "CAS*CO*45*20"))))
+    assert [event["subject"] for event in events(read(text))] == ["MUÑOZ-1"]
     assert events(read(text.decode().encode("latin-1"))) == events(read(text))
 
 
@@ -281,15 +282,6 @@ def test_a_bare_set_is_not_split_at_its_elements(st_segment: str) -> None:
     assert [event["subject"] for event in events(found)] == ["A1"]
     assert (findings(found), refusals(found)) == (["no_interchange"], [])
     assert refusals(read(file("ST*835*", *rest))) == [(1, "an interchange begins with ISA")]
-
-
-def test_an_overlong_segment_takes_only_its_own_claim() -> None:
-    """A segment that is longer than any is not held in memory, and costs its claim and no other."""
-    long = decided("A2*1*100*80", "NTE*ADD*" + "x" * MAX_SEGMENT_BYTES, "CAS*CO*45*20")
-    fine = decided("A1*1*100*80", "CAS*CO*45*20"), decided("A3*1*100*80", "CAS*CO*45*20")
-    found = read(file(*interchange(remittance(fine[0], long, fine[1]))))
-    assert [event["subject"] for event in events(found)] == ["A1", "A3"]
-    assert refusals(found) == [(13, f"a segment has at most {MAX_SEGMENT_BYTES} bytes")]
 
 
 @pytest.mark.parametrize("bad", ["A2*1*many*80", "A2*1*100*", "*1*100*80", "A2**100*80", "A2*99*100*80"])
