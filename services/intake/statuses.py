@@ -21,7 +21,8 @@ SOURCE: Final = "/x12/277"
 
 _CLAIM_ACKNOWLEDGEMENT: Final = "X214"
 _PAYER: Final = "PR"
-_CLAIM_LEVELS: Final = frozenset({"22", "23", "PT"})
+_DEPENDANT: Final = "23"
+_CLAIM_LEVELS: Final = frozenset({"22", _DEPENDANT, "PT"})
 _COMPOSITES: Final = (1, 10, 11)
 # The first of these that any status of a claim says is what was answered: a claim with one bad line is rejected.
 _RESPONSES: Final = (
@@ -97,9 +98,13 @@ def _note(above: _Above, segments: list[Segment]) -> None:
                 above.bht = segment
             case "HL", _:
                 above.level = segment.at(3)
+                if above.level != _DEPENDANT:  # whose subscriber's number stays
+                    above.member = ""
             case "NM1", kind if above.level == "20":
                 above.source, above.payer_id = kind, segment.at(9)
-            case "NM1", "IL" | "QC" if segment.at(9):
+            case "NM1", "IL":
+                above.member = segment.at(9)
+            case "NM1", "QC" if not above.member:
                 above.member = segment.at(9)
             case "DTP", "050" if above.level == "21":
                 above.received_on = segment.at(3)

@@ -24,7 +24,7 @@ DECISIONS = [
     ("written off but for a denial", "0", ("CO*45*99.99*1*29*0.01",), "denied"),
     ("the second payer refuses what the first one left", "0", ("OA*23*80", "PR*204*20"), "denied"),
     ("a reason of denial that carries no money", "0", ("CO*45*100*1*16*0",), "approved"),
-    ("a reason of denial that gives money back", "0", ("CO*45*120*1*94*-20",), "approved"),
+    ("a reason of denial that gives money back", "0", ("CO*45*120*1*16*-20",), "approved"),
     ("a reason that no list has", "0", ("CO*ZZ9*100",), "denied"),
     ("some of it denied, some paid", "60", ("CO*197*40",), "approved"),
     ("waiting for review", "0", ("OA*133*100",), "pended"),
