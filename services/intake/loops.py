@@ -15,6 +15,7 @@ MAX_LOOP_CHARACTERS: Final = 1_048_576
 """Four times what an event may have."""
 CUT: Final = "the file ends inside this claim, or just behind it: nothing tells which"
 """Why the last claim of a set without trailer is refused: a part of it may add up as well as the whole."""
+UNREAD_ABOVE: Final = "a part of what stands above this claim could not be read, so nobody knows whose it is"
 
 
 class Loop(Struct, frozen=True):

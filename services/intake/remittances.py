@@ -25,14 +25,16 @@ from services.intake.facts import (
     amount,
     given,
 )
-from services.intake.loops import CUT, Loop, loops
+from services.intake.loops import CUT, UNREAD_ABOVE, Loop, loops
 from services.intake.notebook import Notebook
 from services.intake.reasons import in_force, reason
 from services.intake.segments import Segment
 
 SOURCE: Final = "/x12/835"
 
-_BEGINNINGS: Final = frozenset({"N1", "LX", "CLP", "PLB"})
+# What a loop that begins so says is of claims, or of the provider, and never of the payment itself.
+_WITHOUT_PAYMENT: Final = frozenset({"LX", "CLP", "PLB"})
+_BEGINNINGS: Final = _WITHOUT_PAYMENT | {"N1"}
 _RANKS: Final = {"1": 1, "2": 2, "3": 3, "19": 1, "20": 2, "21": 3}
 _PROCESSED: Final = frozenset(_RANKS)
 _PASSED_ON: Final = frozenset({"19", "20", "21"})
@@ -61,6 +63,8 @@ class _Payment(Struct):
     payer_number: str = ""
     claims: int = 0
     paid: int = 0
+    unread: bool = False
+    """Whether a part of what is said once for all claims could not be read."""
 
     def payer_id(self, transaction: Transaction) -> str:
         """Return the payer's own number: as a plan, as payers number themselves, as a bank knows it, or as sender."""
@@ -79,6 +83,7 @@ def facts(transaction: Transaction, body: Body, notebook: Notebook) -> Iterator[
     for loop in loops(body, lambda segment: segment.tag in _BEGINNINGS):
         if loop.fault is not None:
             faults += 1
+            payment.unread = payment.unread or loop.tag not in _WITHOUT_PAYMENT
             yield loop.fault
             continue
         faults += loop.cut
@@ -118,6 +123,8 @@ def _claim(transaction: Transaction, payment: _Payment, loop: Loop, notebook: No
     claim_id, status = required(clp, 1), required(clp, 2)
     if loop.cut:
         raise Misread(clp, 1, CUT)
+    if payment.unread:
+        raise Misread(clp, 1, UNREAD_ABOVE)
     told = adjudicated(loop.segments, negated=status == _REVERSED)
     payment.claims += 1
     payment.paid += told.paid

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from services.intake.elements import Misread, day, instant
 from services.intake.envelope import Body, Transaction
 from services.intake.facts import Fact, Finding, Outcome, Refused, Unpublished, given
-from services.intake.loops import CUT, Loop, loops
+from services.intake.loops import CUT, UNREAD_ABOVE, Loop, loops
 from services.intake.segments import Segment
 from services.intake.sent import Sent
 
@@ -21,6 +21,7 @@ SOURCE: Final = "/x12/277"
 
 _CLAIM_ACKNOWLEDGEMENT: Final = "X214"
 _PAYER: Final = "PR"
+_ANSWERERS: Final = frozenset({"20", "21"})
 _DEPENDANT: Final = "23"
 _CLAIM_LEVELS: Final = frozenset({"22", _DEPENDANT, "PT"})
 _COMPOSITES: Final = (1, 10, 11)
@@ -48,6 +49,10 @@ class _Above(Struct):
     payer_id: str = ""
     received_on: str = ""
     member: str = ""
+    headless: bool = False
+    """Whether a part of what is said once for the whole set could not be read."""
+    unread: bool = False
+    """The same, of that or of what is said for the next claims."""
 
 
 class _Answer(Struct):
@@ -80,6 +85,9 @@ def facts(transaction: Transaction, body: Body, zone: ZoneInfo, sent: Sent) -> I
     for loop in loops(body, lambda segment: segment.tag in ("HL", "TRN")):
         if loop.fault is not None:
             yield loop.fault
+            _note(above, loop.segments)
+            above.unread = above.unread or loop.tag != "TRN"
+            above.headless = above.headless or loop.tag == "BHT" or (loop.tag == "HL" and above.level in _ANSWERERS)
             continue
         try:
             _note(above, loop.segments)
@@ -100,6 +108,7 @@ def _note(above: _Above, segments: list[Segment]) -> None:
                 above.level = segment.at(3)
                 if above.level != _DEPENDANT:  # whose subscriber's number stays
                     above.member = ""
+                    above.unread = above.headless
             case "NM1", kind if above.level == "20":
                 above.source, above.payer_id = kind, segment.at(9)
             case "NM1", "IL":
@@ -114,6 +123,8 @@ def _answered(transaction: Transaction, above: _Above, loop: Loop, zone: ZoneInf
     answer = _answer(loop.segments)
     if loop.cut:
         raise Misread(answer.first, 1, CUT)
+    if above.unread:
+        raise Misread(answer.first, 1, UNREAD_ABOVE)
     findings: set[Finding] = set()
     if above.level not in _CLAIM_LEVELS:
         if answer.response != "rejected":

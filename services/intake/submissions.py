@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from services.intake.elements import Misread, components, dated, instant, required, required_cents, units
 from services.intake.envelope import Body, Transaction
 from services.intake.facts import NO_PROCEDURE, Fact, Finding, Outcome, Refused, amount, fact_key, given
-from services.intake.loops import CUT, Loop, loops
+from services.intake.loops import CUT, UNREAD_ABOVE, Loop, loops
 from services.intake.segments import Segment
 
 SOURCE: Final = "/x12/837"
@@ -23,6 +23,7 @@ MAX_BATCH_CHARACTERS: Final = 50
 _DENTAL: Final = ("X097", "X224")
 _RANKS: Final = {"P": 1, "S": 2, "T": 3}
 _PATIENT: Final = "23"
+_SUBSCRIBER_BEGINS: Final = ("HL", "SBR", "NM1")
 _UNKNOWN_RANK: Final = ("", "U")
 # CLM05-3 (NUBC type-of-bill frequency). The others bill a stay in parts, which no state of a claim can say.
 _KINDS: Final = {"1": "original", "7": "replacement", "8": "void"}
@@ -39,10 +40,15 @@ class _Batch(Struct):
     rank: str = ""
     payer_id: str = ""
     member: str = ""
+    headless: bool = False
+    """Whether a part of what is said once for the whole set could not be read."""
+    unread: bool = False
+    """The same, of that or of what is said for the next claims."""
 
     def opens(self) -> None:
         """Forget the last subscriber."""
         self.rank = self.payer_id = self.member = ""
+        self.unread = self.headless
 
 
 class _Line(Struct):
@@ -88,6 +94,10 @@ def facts(transaction: Transaction, body: Body, zone: ZoneInfo) -> Iterator[Outc
     for loop in loops(body, begins):
         if loop.fault is not None:
             yield loop.fault
+            if loop.tag != "CLM":
+                _note(batch, loop.segments)
+                batch.unread = True
+                batch.headless = batch.headless or loop.tag not in _SUBSCRIBER_BEGINS
             continue
         try:
             if loop.tag == "CLM":
@@ -129,7 +139,7 @@ class _Beginnings:
 def _note(batch: _Batch, segments: list[Segment]) -> None:
     first = segments[0] if segments else None
     # A patient's HL (23) stands below the subscriber's, whose payer and member number stay.
-    if first is not None and (first.tag in ("SBR", "NM1") or (first.tag == "HL" and first.at(3) != _PATIENT)):
+    if first is not None and first.tag in _SUBSCRIBER_BEGINS and (first.tag != "HL" or first.at(3) != _PATIENT):
         batch.opens()
     for segment in segments:
         match segment.tag, segment.at(1):
@@ -153,6 +163,8 @@ def _fact(transaction: Transaction, batch: _Batch, loop: Loop, zone: ZoneInfo) -
     clm = loop.segments[0]
     if loop.cut:
         raise Misread(clm, 1, CUT)
+    if batch.unread:
+        raise Misread(clm, 1, UNREAD_ABOVE)
     claim_id, total = required(clm, 1), required_cents(clm, 2)
     findings: set[Finding] = set()
     kind, rank = _kind(clm, findings), _rank(clm, batch, findings)

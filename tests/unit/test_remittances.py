@@ -137,6 +137,20 @@ def test_a_reversal_keeps_no_positive_share_of_the_patient() -> None:
     assert back["adjustments"] == [{"group": "PR", "reason": "2", "amount": "-20.00"}]
 
 
+def test_a_reversal_takes_back_what_was_allowed_however_it_is_signed() -> None:
+    """What was allowed is taken back too, though some payers write it without its sign."""
+    for allowed in ("95", "-95"):
+        [back] = data(remitted(decided("A1*22*-100*-80", "SVC*HC:97124*-100*-80", f"AMT*B6*{allowed}"), total="-80"))
+        assert (back["allowed"], back["lines"][0]["allowed"]) == ("-95.00", "-95.00")
+
+
+def test_a_payment_without_a_trace_is_told() -> None:
+    """Where TRN is missing nothing ties a claim to money in the bank: a finding on each claim."""
+    whole = remittance(decided("A1*1*100*80", "CAS*CO*45*20"))
+    found = read(file(*interchange(tuple(each for each in whole if not each.startswith("TRN")))))
+    assert ("trace" in data(found)[0], findings(found)) == (False, ["no_trace", "wrong_count"])
+
+
 def test_a_reversal_that_pays_is_refused() -> None:
     """Money without its sign on a reversal would be counted twice instead of taken back."""
     found = remitted(decided("A1*22*100*80", "CAS*CO*45*20"))

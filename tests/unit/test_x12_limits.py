@@ -3,9 +3,9 @@
 import pytest
 
 from services.intake import files
-from services.intake.facts import Unpublished
+from services.intake.facts import Remittance, Unpublished
 from services.intake.files import Tally, items
-from services.intake.loops import MAX_LOOP_CHARACTERS, MAX_LOOP_SEGMENTS
+from services.intake.loops import MAX_LOOP_CHARACTERS, MAX_LOOP_SEGMENTS, UNREAD_ABOVE
 from services.intake.segments import MAX_SEGMENT_BYTES
 from tests.x12_files import (
     acknowledged,
@@ -42,6 +42,49 @@ def test_an_overlong_segment_takes_only_its_own_claim(length: int, size: int) ->
     assert [event["subject"] for event in events(found)] == ["A1", "A3"]
     assert refusals(found) == [(13, f"a segment has at most {MAX_SEGMENT_BYTES} bytes")]
     assert findings(found) == ["remittance_balance"]
+
+
+@pytest.mark.parametrize(
+    ("before", "published"),
+    [("BHT", []), ("NM1*40", []), ("NM1*85", ["A1", "A2"]), ("NM1*IL*1*DOE", ["A2"]), ("CLM*A1", ["A2"])],
+)
+def test_a_subscriber_that_cannot_be_read_is_nobody_elses(before: str, published: list[str]) -> None:
+    """Claims under a subscriber of whom a part is unreadable are refused: they never go to the payer before."""
+    claims = [sent(f"A{number}*9***11:B:1", *served(1, "97124", "9"), payer=f"P{number}") for number in (1, 2)]
+    found = read(file(*spoiled(interchange(batch(*claims)), before)))
+    assert [(each["subject"], each["data"]["payer_id"]) for each in events(found)] == [
+        (claim_id, f"P{claim_id[1]}") for claim_id in published
+    ]
+    later = read(file(*spoiled(interchange(batch(*claims)), "NM1*PR*2*PLAN*****PI*P2")))
+    assert [(each["subject"], each["data"]["payer_id"]) for each in events(later)] == [("A1", "P1")]
+    assert [rule for _, rule in refusals(later)][1:] == [f"CLM01: {UNREAD_ABOVE}"]
+
+
+@pytest.mark.parametrize(
+    ("before", "published"),
+    [("TRN", []), ("N1*PR", []), ("N1*PE", []), ("LX", []), ("CLP*A1", ["A1", "A3"]), ("CAS", ["A3"])],
+)
+def test_a_payment_that_cannot_be_read_decides_nothing(before: str, published: list[str]) -> None:
+    """Where payer, trace or day may be lost no claim is published under another's; a lost claim loses no other."""
+    found = read(file(*spoiled(interchange(remittance(*FINE)), before)))
+    assert [event["subject"] for event in events(found)] == published
+    assert [paid for paid in of(Remittance, found) if paid.balanced] == []
+
+
+@pytest.mark.parametrize(
+    ("before", "published"),
+    [
+        *(("BHT", []), ("NM1*PR", []), ("NM1*41", []), ("NM1*85", ["A1", "A2"]), ("NM1*QC*1*ONE", ["A2"])),
+        *(("STC*A2", ["A2"]), ("NM1*QC*1*TWO", ["A1"])),
+    ],
+)
+def test_an_answer_under_what_cannot_be_read_is_nobody_elses(before: str, published: list[str]) -> None:
+    """A status below an unreadable patient, or below an unreadable payer, is refused and given to no other."""
+    loops = ["HL*2*1*21*1", "NM1*41*2*CLINIC", "HL*3*2*19*1", "NM1*85*2*CLINIC"]
+    for number, name in ((1, "ONE"), (2, "TWO")):
+        loops += ("HL*4*3*PT", f"NM1*QC*1*{name}****MI*M{number}", f"TRN*2*A{number}", "STC*A2:20*20260603")
+    found = read(file(*spoiled(interchange(acknowledged(*loops)), before)))
+    assert [event["subject"] for event in events(found)] == published
 
 
 def test_an_overlong_segment_at_the_end_is_told() -> None:
@@ -144,3 +187,9 @@ def test_reasons_without_end_are_not_all_named(monkeypatch: pytest.MonkeyPatch) 
         tally.count(item)
     assert tally.findings["unknown_reason"] == 3
     assert tally.unknown_reasons == {"ZZ1": 1, "ZZ2": 1}
+
+
+def spoiled(whole: tuple[str, ...], before: str) -> list[str]:
+    """Return the segments with one that is too long to be read in front of the first that begins so."""
+    at = next(place for place, segment in enumerate(whole) if segment.startswith(before))
+    return [*whole[:at], "NTE*ADD*" + "x" * MAX_SEGMENT_BYTES, *whole[at:]]
