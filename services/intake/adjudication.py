@@ -67,7 +67,8 @@ class Adjudicated(Struct, kw_only=True):
     negated: bool
     member: str = ""
     received_on: str = ""
-    remarks: list[str] = field(default_factory=list)
+    remarks: dict[str, None] = field(default_factory=dict)
+    """Remark codes (RARC) in their order, each once."""
     findings: set[Finding] = field(default_factory=set)
     allowed_told: int | None = None
     cas: list[Cas] = field(default_factory=list)
@@ -186,12 +187,12 @@ def _cas(segment: Segment) -> Iterator[Cas]:
 
 
 def _remark(told: Adjudicated, segment: Segment) -> None:
-    """Keep remark codes (RARC), each once."""
+    """Keep remark codes."""
     if segment.tag == "LQ" and segment.at(1) != _REMARK_LIST:
         return
     for position in _REMARKS_AT[segment.tag]:
-        if (code := segment.at(position)) and code not in told.remarks:
-            told.remarks.append(code)
+        if code := segment.at(position):
+            told.remarks[code] = None
 
 
 def _judge(told: Adjudicated) -> None:

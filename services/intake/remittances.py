@@ -190,7 +190,7 @@ def _data(
     payment: _Payment, clp: Segment, told: Adjudicated, response: str, decided: date, findings: set[Finding]
 ) -> dict[str, Any]:
     """Return what a response says beside payer and rank; a claim that is only passed on was not decided."""
-    named = {"payer_claim_number": clp.at(7) or None, "trace": payment.trace or None, "remarks": told.remarks}
+    named = {"payer_claim_number": clp.at(7) or None, "trace": payment.trace or None, "remarks": list(told.remarks)}
     if response == "forwarded":
         return named
     # Money that moved has a day on which it did; a notice without payment has none.

@@ -58,6 +58,8 @@ class _Answer(Struct):
     account: str = ""
     payer_claim_number: str = ""
     statuses: list[dict[str, str]] = field(default_factory=list)
+    stated: set[tuple[str, str, str]] = field(default_factory=set)
+    """The same, to know at once what was stated before."""
     categories: set[str] = field(default_factory=set)
     """Of the claim; where only its lines have statuses, theirs."""
     on: str = ""
@@ -162,13 +164,13 @@ def _state(answer: _Answer, stc: Segment, categories: set[str]) -> None:
         category, *rest = stc.parts(element)
         if category not in _KNOWN:
             raise Misread(stc, element, "the category (component 1) is one of X12's list 507: A, P, F, R, E or D")
-        code = rest[0] if rest else ""
+        code, entity = (*rest, "", "")[:2]
         if not code:
             raise Misread(stc, element, "the status (component 2) is required")
-        status = given(category=category, code=code, entity=(rest[1] if len(rest) > 1 else "") or None)
         categories.add(category)
-        if status not in answer.statuses:
-            answer.statuses.append(status)
+        if (category, code, entity) not in answer.stated:
+            answer.stated.add((category, code, entity))
+            answer.statuses.append(given(category=category, code=code, entity=entity or None))
     if not answer.statuses:
         raise Misread(stc, 1, "required")
 
