@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 
 from msgspec import Struct, field
 
-from events.contracts import AdjustmentGroup
+from events.contracts import MAX_LIST_ITEMS, AdjustmentGroup
 from services.intake.elements import Misread, cents, components, required, required_cents, units
 from services.intake.facts import NO_PROCEDURE, Finding, amount, given
 from services.intake.reasons import refuses
@@ -73,6 +73,8 @@ class Adjudicated(Struct, kw_only=True):
     allowed_told: int | None = None
     cas: list[Cas] = field(default_factory=list)
     """Of the claim; its lines have their own."""
+    cas_count: int = 0
+    """Of the claim and of its lines."""
     service_lines: list[Line] = field(default_factory=list)
 
     def all_cas(self) -> Iterator[tuple[Line | None, Cas]]:
@@ -144,6 +146,9 @@ def adjudicated(segments: list[Segment], *, negated: bool) -> Adjudicated:
             told.service_lines.append(line)
         else:
             _note(told, line, segment)
+        if max(told.cas_count, len(told.remarks), len(told.service_lines)) > MAX_LIST_ITEMS:
+            rule = f"a claim has at most {MAX_LIST_ITEMS} lines, as many adjustments, and as many remarks"
+            raise Misread(segment, 1, rule)
     _judge(told)
     return told
 
@@ -160,7 +165,9 @@ def _line(svc: Segment, place: int, findings: set[Finding]) -> Line:
 def _note(told: Adjudicated, line: Line | None, segment: Segment) -> None:
     match segment.tag, segment.at(1):
         case "CAS", _:
-            (told.cas if line is None else line.cas).extend(_cas(segment))
+            found = list(_cas(segment))
+            (told.cas if line is None else line.cas).extend(found)
+            told.cas_count += len(found)
         case "AMT", "B6" if line is not None:
             line.allowed_told = cents(segment, 2)
         case "AMT", "B6":

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct, field
 
+from events.contracts import MAX_LIST_ITEMS
 from services.intake.elements import Misread, day, instant
 from services.intake.envelope import Body, Transaction
 from services.intake.facts import Fact, Finding, Outcome, Refused, Unpublished, given
@@ -173,6 +174,8 @@ def _state(answer: _Answer, stc: Segment, categories: set[str]) -> None:
             answer.statuses.append(given(category=category, code=code, entity=entity or None))
     if not answer.statuses:
         raise Misread(stc, 1, "required")
+    if len(answer.statuses) > MAX_LIST_ITEMS:
+        raise Misread(stc, 1, f"a claim has at most {MAX_LIST_ITEMS} statuses")
 
 
 def _claim_id(transaction: Transaction, answer: _Answer, findings: set[Finding]) -> str:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct, field
 
+from events.contracts import MAX_LIST_ITEMS
 from services.intake.elements import Misread, components, dated, instant, required, required_cents, units
 from services.intake.envelope import Body, Transaction
 from services.intake.facts import NO_PROCEDURE, Fact, Finding, Outcome, Refused, amount, fact_key, given
@@ -243,6 +244,8 @@ def _claim(segments: list[Segment], findings: set[Finding]) -> _Claim:
                 line.control = segment.at(2)
             case "DTP", "472" if line is not None:
                 line.day = segment.at(3)
+        if len(claim.lines) > MAX_LIST_ITEMS:
+            raise Misread(segment, 1, f"a claim has at most {MAX_LIST_ITEMS} lines")
     for each in claim.lines:
         if not each.code:
             raise Misread(segments[0], 1, f"line {each.place} has neither SV1 nor SV2")

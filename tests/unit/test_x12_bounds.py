@@ -1,18 +1,45 @@
 """What no file can make the readers of X12 do: take long, hold much, guess, or repeat what stands in it."""
 
 import time
+import tracemalloc
+from collections.abc import Iterable
+
+import pytest
 
 from services.intake.facts import Refused
-from services.intake.files import Publishable
-from tests.x12_files import acknowledged, data, decided, file, interchange, of, read, remittance
+from services.intake.files import Item, Publishable, items
+from tests.x12_files import (
+    acknowledged,
+    batch,
+    data,
+    decided,
+    file,
+    interchange,
+    of,
+    read,
+    reading,
+    refusals,
+    remittance,
+)
 
 LIMIT_S = 2.0
 """Processor time for a file of a megabyte on a busy machine; one takes tenths of it."""
+MEMORY_LIMIT = 48 * 2**20
+"""Bytes of what the readers hold at one time, whatever they are given: two thirds are the largest claim's segments."""
+
+LARGE = {
+    "empty elements": ("CLM*A1*1", f"K3{'*' * 60_000}", 200),
+    "short elements": ("CLM*A1*1", f"K3{'*٣' * 20_000}", 60),
+    "lines": ("CLM*A1*1", "SV1*HC:97110*1*UN*1", 30_000),
+    "adjustments": ("CLP*A1*1*1*1", "CAS*CO*45*1**45*1**45*1**45*1**45*1**45*1", 30_000),
+    "decided lines": ("CLP*A1*1*1*1", "SVC*HC:97110*1*1", 30_000),
+    "other claims as large": ("CLP*A1*1*1*1", "~".join(["K3" + "*٣" * 20_000] * 27 + ["CLP*A2*1*1*1"]), 2),
+}
 
 
 def test_a_claim_of_very_many_statuses_or_remarks_is_read_in_no_time() -> None:
     """What a claim repeats is told once, and to know it again takes no longer the more there is."""
-    many = range(20_000)
+    many = range(15_000)
     statuses = [f"STC*A1:{number}*20260602**1*******A1:{number}:PR*A1:{number}:40" for number in many]
     claim = acknowledged("HL*2*1*PT", "TRN*2*A1", *statuses, "STC*A1:7*20260602")
     remarks = [f"MOA***M{number}*N{number}*O{number}*P{number}*M{number}" for number in many]
@@ -20,7 +47,10 @@ def test_a_claim_of_very_many_statuses_or_remarks_is_read_in_no_time() -> None:
     found = read(file(*interchange(claim)))
     found += read(file(*interchange(remittance(decided("A1*1*100*80", *remarks)))))
     assert time.process_time() - began < LIMIT_S
-    assert [each.rule for each in of(Refused, found)] == ["$: at most 262144 bytes"] * 2
+    assert refusals(found) == [
+        (509, "STC01: a claim has at most 1000 statuses"),
+        (261, "MOA01: a claim has at most 1000 lines, as many adjustments, and as many remarks"),
+    ]
 
 
 def test_what_a_claim_repeats_is_told_once_and_in_order() -> None:
@@ -32,3 +62,25 @@ def test_what_a_claim_repeats_is_told_once_and_in_order() -> None:
     answered, paid = data(found)
     assert answered["statuses"] == [{"category": "A1", "code": "20"}, {"category": "A1", "code": "19", "entity": "PR"}]
     assert paid["remarks"] == ["N2", "M1", "A9"]
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_no_claim_is_held_that_is_larger_than_any_real_one(name: str) -> None:
+    """However large a claim is, a part of it is held and the whole is refused."""
+    first, repeated, times = LARGE[name]
+    make = batch if first.startswith("CLM") else remittance
+    head, _, rest = file(*interchange(make((first, "K3*HERE")))).partition(b"K3*HERE~\n")
+    found, peak = _measured([head, *([f"{repeated}~\n".encode()] * times), rest])
+    assert peak < MEMORY_LIMIT
+    assert refusals(found)
+
+
+def _measured(chunks: Iterable[bytes]) -> tuple[list[Item], int]:
+    """Return what is read out of a file, and how many bytes were held at one time beside that."""
+    with reading() as how:
+        tracemalloc.start()
+        try:
+            found = list(items(chunks, how))
+            return found, tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
