@@ -20,6 +20,7 @@ from services.intake.facts import (
     Remark,
     Remittance,
     Unpublished,
+    code_of_list,
     event,
     fact_key,
 )
@@ -145,7 +146,7 @@ def _outcomes(transaction: Transaction, body: Body, reading: Reading) -> Iterato
             return statuses.facts(transaction, body, reading.zone, reading.sent)
         case "999" | "997":
             return acknowledgements.facts(transaction, body, reading.zone, reading.sent)
-    said = f"ST {transaction.kind}" if transaction.kind.isdigit() else "ST"
+    said = f"ST {code_of_list(transaction.kind)}".rstrip()
     return iter(
         [Unpublished(number=transaction.number, claim_id="", said=said, why="837, 835, 277, 999 and 997 are read")]
     )

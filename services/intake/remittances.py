@@ -23,6 +23,7 @@ from services.intake.facts import (
     Remittance,
     Unpublished,
     amount,
+    code_of_list,
     given,
 )
 from services.intake.loops import CUT, Loop, loops
@@ -44,10 +45,14 @@ _PRICED_ONLY: Final = "25"
 _PENDED: Final = frozenset({"5", "10", "13", "15", "16", "17"})
 _PENDING_CATEGORY: Final = "pending"
 _NO_PAYMENT: Final = "NON"
+_METHODS: Final = frozenset({"ACH", "BOP", "CHK", "FWT", _NO_PAYMENT})
 _DEBIT: Final = "D"
-# What may be repeated of a code that nobody knows: the form of one, in which no name or number of a patient fits.
-_CODE: Final = re.compile(r"[A-Z]{0,2}[0-9]{1,3}")
 _PLB_PAIRS: Final = range(3, 15, 2)
+_PLB_REASON: Final = re.compile(r"[A-Z0-9]{2}")
+MAX_PROVIDER_ADJUSTMENTS: Final = 10_000
+"""Of one payment, which keeps them to its end; a real one has some dozens, or hundreds when a payer corrects itself."""
+MAX_REFERENCE_CHARACTERS: Final = 50
+"""PLB03-2 has at most these."""
 
 
 class _Payment(Struct):
@@ -86,8 +91,8 @@ def facts(transaction: Transaction, body: Body, notebook: Notebook) -> Iterator[
             if loop.tag == "CLP":
                 yield from _claim(transaction, payment, loop, notebook)
             elif loop.tag == "PLB":
-                for segment in loop.segments:
-                    adjustments += _provider_adjustments(segment, notebook)
+                room = MAX_PROVIDER_ADJUSTMENTS - len(adjustments)
+                adjustments += _provider_adjustments(loop.segments[0], notebook, room)
             else:
                 _note(payment, loop.segments)
         except Misread as misread:
@@ -124,7 +129,7 @@ def _claim(transaction: Transaction, payment: _Payment, loop: Loop, notebook: No
     notebook.names(claim_id, claim_id, clp.at(7))
     for code in told.codes():
         if reason(code) is None:
-            yield Remark(number=clp.number, finding="unknown_reason", detail=code if _CODE.fullmatch(code) else "")
+            yield Remark(number=clp.number, finding="unknown_reason", detail=code_of_list(code))
     if status == _PRICED_ONLY:
         yield Unpublished(number=clp.number, claim_id=claim_id, said=f"CLP02 {status}", why="a price, no decision")
         return
@@ -215,7 +220,7 @@ def _first_date(candidates: tuple[str, ...], findings: set[Finding]) -> date | N
     return next((found for text in candidates if (found := dated(text, findings)) is not None), None)
 
 
-def _provider_adjustments(plb: Segment, notebook: Notebook) -> list[ProviderAdjustment]:
+def _provider_adjustments(plb: Segment, notebook: Notebook, room: int) -> list[ProviderAdjustment]:
     found = []
     for position in _PLB_PAIRS:
         value = cents(plb, position + 1)
@@ -223,8 +228,15 @@ def _provider_adjustments(plb: Segment, notebook: Notebook) -> list[ProviderAdju
             continue
         code, *rest = plb.parts(position)
         reference = rest[0] if rest else ""
+        if len(reference) > MAX_REFERENCE_CHARACTERS:
+            raise Misread(
+                plb, position, f"the reference (component 2) has at most {MAX_REFERENCE_CHARACTERS} characters"
+            )
+        if len(found) == room:
+            raise Misread(plb, position, f"a payment has at most {MAX_PROVIDER_ADJUSTMENTS} provider adjustments")
+        reason = code if _PLB_REASON.fullmatch(code) else ""
         claim_id = notebook.claim_named(reference) if reference else None
-        found.append(ProviderAdjustment(reason=code, reference=reference, amount=value, claim_id=claim_id))
+        found.append(ProviderAdjustment(reason=reason, reference=reference, amount=value, claim_id=claim_id))
     return found
 
 
@@ -249,7 +261,7 @@ def _payment(
         number=transaction.number,
         payer_id=payment.payer_id(transaction),
         trace=payment.trace,
-        method=handling.at(4),
+        method=method if (method := handling.at(4)) in _METHODS else "",
         paid_on=None if paid_on is None else paid_on.isoformat(),
         total=total,
         claims=payment.claims,

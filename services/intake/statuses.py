@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from events.contracts import MAX_LIST_ITEMS
 from services.intake.elements import Misread, day, instant
 from services.intake.envelope import Body, Transaction
-from services.intake.facts import Fact, Finding, Outcome, Refused, Unpublished, given
+from services.intake.facts import Fact, Finding, Outcome, Refused, Unpublished, code_of_list, given
 from services.intake.loops import CUT, Loop, loops
 from services.intake.segments import Segment
 from services.intake.sent import Sent
@@ -73,7 +73,7 @@ class _Answer(Struct):
     @property
     def said(self) -> str:
         """The first status as people write it."""
-        return f"277 {self.statuses[0]['category']}:{self.statuses[0]['code']}"
+        return f"277 {self.statuses[0]['category']}:{code_of_list(self.statuses[0]['code'])}"
 
 
 def facts(transaction: Transaction, body: Body, zone: ZoneInfo, sent: Sent) -> Iterator[Outcome]:

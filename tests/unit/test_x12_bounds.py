@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from services.intake.facts import Refused
+from services.intake.facts import Remittance, Unpublished
 from services.intake.files import Item, Publishable, items
+from services.intake.remittances import MAX_PROVIDER_ADJUSTMENTS
 from tests.x12_files import (
     acknowledged,
     batch,
@@ -20,6 +21,8 @@ from tests.x12_files import (
     reading,
     refusals,
     remittance,
+    remitted,
+    transaction,
 )
 
 LIMIT_S = 2.0
@@ -84,3 +87,35 @@ def _measured(chunks: Iterable[bytes]) -> tuple[list[Item], int]:
             return found, tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
+
+
+def test_a_payment_keeps_no_more_provider_adjustments_than_any_real_one() -> None:
+    """PLB of another size than real ones are refused one by one, and the payment does not balance."""
+    most = ("PLB*1*20261231" + "*WO:A1*1" * 6,) * 1_700
+    found = remitted(total="-10000", plb=(*most, f"PLB*1*20261231*WO:{'9' * 51}*1"))
+    [payment] = of(Remittance, found)
+    assert len(payment.provider_adjustments) == MAX_PROVIDER_ADJUSTMENTS - 4  # a PLB is taken or refused whole
+    assert not payment.balanced
+    too_many, too_long = {rule for _, rule in refusals(found)}
+    assert "a payment has at most 10000 provider adjustments" in too_many + too_long
+    assert "has at most 50 characters" in too_many + too_long
+    assert len(refusals(found)) == 1_700 - 1_666 + 1
+
+
+def test_what_is_no_code_is_not_repeated_as_one() -> None:
+    """Where a code of a public list belongs, another text is left out of what is told: it may be a patient's name."""
+    plb = ("PLB*1*20261231*DOE JOHN:A1*1*WO:A1*1",)
+    found = read(file(*interchange(remittance(decided("A1*1*80*80"), method="DOE", plb=plb))))
+    found += read(file(*interchange(acknowledged("HL*2*1*PT", "TRN*2*A1", "STC*F2:DOE JOHN*20260602"))))
+    found += read(file(*interchange(transaction("835", "K3*X"))).replace(b"ST*835", b"ST*90210734551"))
+    [payment] = of(Remittance, found)
+    assert (payment.method, [each.reason for each in payment.provider_adjustments]) == ("", ["", "WO"])
+    assert [each.said for each in of(Unpublished, found)] == ["277 F2:", "ST"]
+
+
+def test_only_plb_adjusts_a_payment() -> None:
+    """A segment that stands behind PLB, where none belongs, adjusts nothing."""
+    found = remitted(decided("A1*1*80*80"), total="79", plb=("PLB*1*20261231*WO:A1*1", "CAS*CO*45*10*1*46*5*1"))
+    [payment] = of(Remittance, found)
+    assert [each.amount for each in payment.provider_adjustments] == [100]
+    assert payment.balanced
