@@ -13,7 +13,7 @@ from msgspec import Struct
 from services.intake.elements import Misread, day, instant, required
 from services.intake.envelope import Body, Transaction
 from services.intake.facts import Fact, Outcome, Refused, given
-from services.intake.loops import loops
+from services.intake.loops import LOST, loops
 from services.intake.segments import Segment
 from services.intake.sent import Sent, Submission
 
@@ -96,15 +96,19 @@ class _Answer(Struct, frozen=True):
 def facts(transaction: Transaction, body: Body, zone: ZoneInfo, sent: Sent) -> Iterator[Outcome]:
     """Yield an acknowledgement or a rejection for each claim of the sets that the answer speaks of."""
     answer: _Answer | None = None
+    lost = False
     for loop in loops(body, lambda segment: segment.tag in _BEGINNINGS):
         if loop.fault is not None:
             yield loop.fault
+            lost = True
         elif loop.tag == "AK1":
-            answer = _Answer(transaction, loop.segments[0], zone, sent, set())
+            answer, lost = _Answer(transaction, loop.segments[0], zone, sent, set()), False
+        elif lost and loop.segments:
+            yield Refused(number=loop.segments[0].number, rule=f"{loop.tag}: {LOST}")
         elif answer is not None and answer.group.at(1) == _CLAIMS_GROUP:
             try:
                 yield from answer.of_set(loop.segments) if loop.tag == "AK2" else answer.of_group(loop.segments[0])
             except Misread as misread:
                 yield Refused(number=misread.number, rule=misread.rule)
-    if answer is None:
+    if answer is None and not lost:
         yield Refused(number=transaction.number, rule=f"AK1: required in a {transaction.kind}")

@@ -17,6 +17,10 @@ CUT: Final = "the file ends inside this claim, or just behind it: nothing tells 
 """Why the last claim of a set without trailer is refused: a part of it may add up as well as the whole."""
 
 
+LOST: Final = "what stands above it is in bytes that could not be read"
+"""Why a claim is refused that is whole itself: payer, patient and day are told above, and are not guessed."""
+
+
 class Loop(Struct, frozen=True):
     """The segments from one that begins a loop up to the next such one."""
 

@@ -26,14 +26,15 @@ from services.intake.facts import (
     code_of_list,
     given,
 )
-from services.intake.loops import CUT, Loop, loops
+from services.intake.loops import CUT, LOST, Loop, loops
 from services.intake.notebook import Notebook
 from services.intake.reasons import in_force, reason
 from services.intake.segments import Segment
 
 SOURCE: Final = "/x12/835"
 
-_BEGINNINGS: Final = frozenset({"N1", "LX", "CLP", "PLB"})
+_BELOW: Final = frozenset({"LX", "CLP", "PLB"})
+_BEGINNINGS: Final = _BELOW | {"N1"}
 _RANKS: Final = {"1": 1, "2": 2, "3": 3, "19": 1, "20": 2, "21": 3}
 _PROCESSED: Final = frozenset(_RANKS)
 _PASSED_ON: Final = frozenset({"19", "20", "21"})
@@ -66,6 +67,8 @@ class _Payment(Struct):
     payer_number: str = ""
     claims: int = 0
     paid: int = 0
+    lost: bool = False
+    """Whether payer, trace or day may have stood in bytes that could not be read."""
 
     def payer_id(self, transaction: Transaction) -> str:
         """Return the payer's own number: as a plan, as payers number themselves, as a bank knows it, or as sender."""
@@ -84,6 +87,7 @@ def facts(transaction: Transaction, body: Body, notebook: Notebook) -> Iterator[
     for loop in loops(body, lambda segment: segment.tag in _BEGINNINGS):
         if loop.fault is not None:
             faults += 1
+            payment.lost |= loop.tag not in _BELOW
             yield loop.fault
             continue
         faults += loop.cut
@@ -121,8 +125,8 @@ def _note(payment: _Payment, segments: list[Segment]) -> None:
 def _claim(transaction: Transaction, payment: _Payment, loop: Loop, notebook: Notebook) -> Iterator[Outcome]:
     clp = loop.segments[0]
     claim_id, status = required(clp, 1), required(clp, 2)
-    if loop.cut:
-        raise Misread(clp, 1, CUT)
+    if loop.cut or payment.lost:
+        raise Misread(clp, 1, CUT if loop.cut else LOST)
     told = adjudicated(loop.segments, negated=status == _REVERSED)
     payment.claims += 1
     payment.paid += told.paid

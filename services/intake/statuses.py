@@ -5,7 +5,7 @@ nothing: its F categories announce what the 835 decides.
 """
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct, field
@@ -14,7 +14,7 @@ from events.contracts import MAX_LIST_ITEMS
 from services.intake.elements import Misread, day, instant
 from services.intake.envelope import Body, Transaction
 from services.intake.facts import Fact, Finding, Outcome, Refused, Unpublished, code_of_list, given
-from services.intake.loops import CUT, Loop, loops
+from services.intake.loops import CUT, LOST, Loop, loops
 from services.intake.segments import Segment
 from services.intake.sent import Sent
 
@@ -22,6 +22,7 @@ SOURCE: Final = "/x12/277"
 
 _CLAIM_ACKNOWLEDGEMENT: Final = "X214"
 _PAYER: Final = "PR"
+_SOURCE_LEVEL: Final = "20"
 _CLAIM_LEVELS: Final = frozenset({"22", "23", "PT"})
 _COMPOSITES: Final = (1, 10, 11)
 # The first of these that any status of a claim says is what was answered: a claim with one bad line is rejected.
@@ -48,6 +49,21 @@ class _Above(Struct):
     payer_id: str = ""
     received_on: str = ""
     member: str = ""
+    lost: Literal["", "level", "source"] = ""
+    """What may have stood in bytes that could not be read."""
+
+    def opens(self, level: str) -> None:
+        """Begin a level; one above the claims that follows lost bytes may be another source's."""
+        self.level = level
+        if level == _SOURCE_LEVEL or (level in _CLAIM_LEVELS and self.lost == "level"):
+            self.lost = ""
+        elif self.lost:
+            self.lost = "source"
+
+    def loses(self, loop: Loop) -> None:
+        """Note that bytes of a loop could not be read."""
+        level = loop.segments[0].at(3) if loop.tag == "HL" else self.level
+        self.lost = "level" if level in _CLAIM_LEVELS and self.lost != "source" else "source"
 
 
 class _Answer(Struct):
@@ -82,6 +98,7 @@ def facts(transaction: Transaction, body: Body, zone: ZoneInfo, sent: Sent) -> I
     for loop in loops(body, lambda segment: segment.tag in ("HL", "TRN")):
         if loop.fault is not None:
             yield loop.fault
+            above.loses(loop)
             continue
         try:
             _note(above, loop.segments)
@@ -99,8 +116,8 @@ def _note(above: _Above, segments: list[Segment]) -> None:
             case "BHT", _:
                 above.bht = segment
             case "HL", _:
-                above.level = segment.at(3)
-            case "NM1", kind if above.level == "20":
+                above.opens(segment.at(3))
+            case "NM1", kind if above.level == _SOURCE_LEVEL:
                 above.source, above.payer_id = kind, segment.at(9)
             case "NM1", "IL" | "QC" if segment.at(9):
                 above.member = segment.at(9)
@@ -110,8 +127,8 @@ def _note(above: _Above, segments: list[Segment]) -> None:
 
 def _answered(transaction: Transaction, above: _Above, loop: Loop, zone: ZoneInfo, sent: Sent) -> Iterator[Outcome]:
     answer = _answer(loop.segments)
-    if loop.cut:
-        raise Misread(answer.first, 1, CUT)
+    if loop.cut or above.lost:
+        raise Misread(answer.first, 1, CUT if loop.cut else LOST)
     findings: set[Finding] = set()
     if above.level not in _CLAIM_LEVELS:
         if answer.response != "rejected":

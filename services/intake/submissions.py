@@ -5,7 +5,7 @@ Sources: X12 005010X222A1 (837P), 005010X223A2 (837I) and, in old files, 004010X
 
 from collections.abc import Iterator
 from datetime import date
-from typing import Any, Final
+from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct, field
@@ -14,7 +14,7 @@ from events.contracts import MAX_LIST_ITEMS
 from services.intake.elements import Misread, components, dated, instant, required, required_cents, units
 from services.intake.envelope import Body, Transaction
 from services.intake.facts import NO_PROCEDURE, Fact, Finding, Outcome, Refused, amount, fact_key, given
-from services.intake.loops import CUT, Loop, loops
+from services.intake.loops import CUT, LOST, Loop, loops
 from services.intake.segments import Segment
 
 SOURCE: Final = "/x12/837"
@@ -40,10 +40,17 @@ class _Batch(Struct):
     rank: str = ""
     payer_id: str = ""
     member: str = ""
+    lost: Literal["", "subscriber", "batch"] = ""
+    """What may have stood in bytes that could not be read."""
 
     def opens(self) -> None:
         """Forget the last subscriber."""
         self.rank = self.payer_id = self.member = ""
+        self.lost = "batch" if self.lost == "batch" else ""
+
+    def loses(self) -> None:
+        """Note that bytes could not be read, in which the next subscriber may have stood, or all of the batch."""
+        self.lost = "batch" if self.bht is None else self.lost or "subscriber"
 
 
 class _Line(Struct):
@@ -89,6 +96,7 @@ def facts(transaction: Transaction, body: Body, zone: ZoneInfo) -> Iterator[Outc
     for loop in loops(body, begins):
         if loop.fault is not None:
             yield loop.fault
+            batch.loses()
             continue
         try:
             if loop.tag == "CLM":
@@ -150,8 +158,8 @@ def _note(batch: _Batch, segments: list[Segment]) -> None:
 
 def _fact(transaction: Transaction, batch: _Batch, loop: Loop, zone: ZoneInfo) -> Fact:
     clm = loop.segments[0]
-    if loop.cut:
-        raise Misread(clm, 1, CUT)
+    if loop.cut or batch.lost:
+        raise Misread(clm, 1, CUT if loop.cut else LOST)
     claim_id, total = required(clm, 1), required_cents(clm, 2)
     findings: set[Finding] = set()
     kind, rank = _kind(clm, findings), _rank(clm, batch, findings)

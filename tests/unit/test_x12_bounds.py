@@ -1,5 +1,6 @@
 """What no file can make the readers of X12 do: take long, hold much, guess, or repeat what stands in it."""
 
+import re
 import time
 import tracemalloc
 from collections.abc import Iterable
@@ -8,6 +9,7 @@ import pytest
 
 from services.intake.facts import Remittance, Unpublished
 from services.intake.files import Item, Publishable, items
+from services.intake.loops import LOST
 from services.intake.remittances import MAX_PROVIDER_ADJUSTMENTS
 from tests.x12_files import (
     acknowledged,
@@ -22,6 +24,8 @@ from tests.x12_files import (
     refusals,
     remittance,
     remitted,
+    sent,
+    served,
     transaction,
 )
 
@@ -38,6 +42,26 @@ LARGE = {
     "decided lines": ("CLP*A1*1*1*1", "SVC*HC:97110*1*1", 30_000),
     "other claims as large": ("CLP*A1*1*1*1", "~".join(["K3" + "*٣" * 20_000] * 27 + ["CLP*A2*1*1*1"]), 2),
 }
+
+_LINE = served(1, "97110", "100")
+SENT_TWICE = file(
+    *interchange(
+        batch(
+            (*sent("A1*100***11:B:1", "HI*ABK:M545", *_LINE, payer="FIRST"), "CLM*A2*100***11:B:1", *_LINE),
+            sent("A3*100***11:B:1", *_LINE, payer="OTHER", member="M2"),
+        )
+    )
+)
+PAID = file(*interchange(remittance(decided("A1*1*100*80", "REF*6R*1"), decided("A2*1*100*80"), total="160")))
+ANSWERED = file(
+    *interchange(
+        acknowledged(
+            *("HL*2*1*21*1", "NM1*41*2*CLINIC*****46*SUBMITTER", "HL*3*2*19*1", "NM1*85*2*CLINIC*****XX*1234567893"),
+            *("HL*4*3*PT", "NM1*QC*1*DOE*JANE****MI*M1", "TRN*2*A1", "STC*A2:20*20260602"),
+            *("HL*5*3*PT", "NM1*QC*1*DOE*JOHN****MI*M2", "TRN*2*A2", "STC*A2:20*20260602"),
+        )
+    )
+)
 
 
 def test_a_claim_of_very_many_statuses_or_remarks_is_read_in_no_time() -> None:
@@ -119,3 +143,45 @@ def test_only_plb_adjusts_a_payment() -> None:
     [payment] = of(Remittance, found)
     assert [each.amount for each in payment.provider_adjustments] == [100]
     assert payment.balanced
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "refused", "told"),
+    [
+        (SENT_TWICE, "NM1*PR*2*PLAN*****PI*FIRST", ["A1", "A2"], ["A3"]),
+        (SENT_TWICE, "HI*ABK:M545", ["A2"], ["A3"]),
+        (SENT_TWICE, "NM1*41*2*CLINIC*****46*SUBMITTER", ["A1", "A2", "A3"], []),
+        (PAID, "N1*PR*PLAN*XV*87726", ["A1", "A2"], []),
+        (PAID, "TRN*1*EFT1*1512345678", ["A1", "A2"], []),
+        (PAID, "REF*6R*1", [], ["A2"]),
+        (ANSWERED, "NM1*PR*2*PLAN*****PI*87726", ["A1", "A2"], []),
+        (ANSWERED, "NM1*41*2*CLINIC*****46*SUBMITTER", ["A1", "A2"], []),
+        (ANSWERED, "NM1*QC*1*DOE*JANE****MI*M1", ["A1"], ["A2"]),
+    ],
+)
+def test_a_claim_is_not_told_under_what_stood_above_another(
+    text: bytes, place: str, refused: list[str], told: list[str]
+) -> None:
+    """Where bytes above a claim cannot be read it is refused: it never gets payer, patient or day of another."""
+    assert place.encode() in text
+    found = read(text.replace(place.encode(), b"K3*" + b"9" * 70_000))
+    assert [each.claim_id for each in of(Publishable, found)] == told
+    lost = [number for number, rule in refusals(found) if LOST in rule]
+    assert [_claim_at(text, number) for number in lost] == refused
+
+
+def test_a_group_is_not_acknowledged_where_an_answer_in_it_is_lost() -> None:
+    """A 999 of which bytes cannot be read acknowledges nothing behind them: the lost answer may be a rejection."""
+    claims = file(*interchange(batch(sent("A1*100***11:B:1", *served(1, "97110", "100")))))
+    answers = ("AK1*HC*1", "AK2*837*0001", "IK5*R", "AK2*837*0002", "IK5*A", "AK9*P*2*2*1")
+    answer = file(*interchange(transaction("999", *answers), sender="RECEIVER", receiver="SENDER", day="20260603"))
+    assert [each["response"] for each in data(read(answer, claims))] == ["rejected"]
+    found = read(answer.replace(b"IK5*R", b"IK5*" + b"R" * 70_000), claims)
+    assert data(found) == []
+    assert [number for number, rule in refusals(found) if LOST in rule] == [7, 9]
+
+
+def _claim_at(text: bytes, number: int) -> str:
+    """Return the claim that is named in a segment of a file, or in the one before it."""
+    segments = text.decode().split("~\n")
+    return next(part for part in "*".join(segments[number - 2 : number]).split("*") if re.fullmatch("A[0-9]", part))
