@@ -225,7 +225,7 @@ def _first_date(candidates: tuple[str, ...], findings: set[Finding]) -> date | N
 
 
 def _provider_adjustments(plb: Segment, notebook: Notebook, room: int) -> list[ProviderAdjustment]:
-    found = []
+    found: list[ProviderAdjustment] = []
     for position in _PLB_PAIRS:
         value = cents(plb, position + 1)
         if value is None:

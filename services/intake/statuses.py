@@ -15,6 +15,7 @@ from services.intake.elements import Misread, day, instant
 from services.intake.envelope import Body, Transaction
 from services.intake.facts import Fact, Finding, Outcome, Refused, Unpublished, code_of_list, given
 from services.intake.loops import CUT, LOST, Loop, loops
+from services.intake.notebook import MAX_ANSWERS, Notebook
 from services.intake.segments import Segment
 from services.intake.sent import Sent
 
@@ -92,7 +93,7 @@ class _Answer(Struct):
         return f"277 {self.statuses[0]['category']}:{code_of_list(self.statuses[0]['code'])}"
 
 
-def facts(transaction: Transaction, body: Body, zone: ZoneInfo, sent: Sent) -> Iterator[Outcome]:
+def facts(transaction: Transaction, body: Body, zone: ZoneInfo, sent: Sent, notebook: Notebook) -> Iterator[Outcome]:
     """Yield what a 277 says of each claim, and of each claim of a batch that is rejected whole."""
     above = _Above()
     for loop in loops(body, lambda segment: segment.tag in ("HL", "TRN")):
@@ -103,7 +104,7 @@ def facts(transaction: Transaction, body: Body, zone: ZoneInfo, sent: Sent) -> I
         try:
             _note(above, loop.segments)
             if any(segment.tag == "STC" for segment in loop.segments):
-                yield from _answered(transaction, above, loop, zone, sent)
+                yield from _answered(transaction, above, loop, zone, sent, notebook)
         except Misread as misread:
             yield Refused(number=misread.number, rule=misread.rule)
     if above.bht is None:
@@ -125,7 +126,9 @@ def _note(above: _Above, segments: list[Segment]) -> None:
                 above.received_on = segment.at(3)
 
 
-def _answered(transaction: Transaction, above: _Above, loop: Loop, zone: ZoneInfo, sent: Sent) -> Iterator[Outcome]:
+def _answered(
+    transaction: Transaction, above: _Above, loop: Loop, zone: ZoneInfo, sent: Sent, notebook: Notebook
+) -> Iterator[Outcome]:
     answer = _answer(loop.segments)
     if loop.cut or above.lost:
         raise Misread(answer.first, 1, CUT if loop.cut else LOST)
@@ -134,6 +137,8 @@ def _answered(transaction: Transaction, above: _Above, loop: Loop, zone: ZoneInf
         if answer.response != "rejected":
             yield Unpublished(number=answer.first.number, claim_id="", said=answer.said, why="speaks of no claim")
             return
+        if not notebook.answers("batch", transaction.sender, transaction.receiver, answer.trace):
+            raise Misread(answer.first, 1, f"a file answers a batch at most {MAX_ANSWERS} times")
         known = False
         for claim in sent.of_batch(transaction, answer.trace):
             known = True

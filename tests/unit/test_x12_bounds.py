@@ -10,6 +10,7 @@ import pytest
 from services.intake.facts import Remittance, Unpublished
 from services.intake.files import Item, Publishable, items
 from services.intake.loops import LOST
+from services.intake.notebook import MAX_ANSWERS
 from services.intake.remittances import MAX_PROVIDER_ADJUSTMENTS
 from tests.x12_files import (
     acknowledged,
@@ -185,3 +186,20 @@ def _claim_at(text: bytes, number: int) -> str:
     """Return the claim that is named in a segment of a file, or in the one before it."""
     segments = text.decode().split("~\n")
     return next(part for part in "*".join(segments[number - 2 : number]).split("*") if re.fullmatch("A[0-9]", part))
+
+
+def test_a_short_answer_cannot_tell_claims_without_end() -> None:
+    """What a file answers again and again, a set, a group or a batch, it tells MAX_ANSWERS times and then refuses."""
+    claims = file(*interchange(batch(*(sent(f"A{n}*100***11:B:1", *served(1, "97110", "100")) for n in range(9)))))
+    named, grouped, turned = ("AK2*837*0001", "IK5*R"), ("AK1*HC*1", "AK9*R"), ("TRN*2*BATCH1", "STC*A3:21*20260603")
+    for repeated in (transaction("999", "AK1*HC*1", *named * 50), transaction("999", *grouped * 50)):
+        answer = file(*interchange(repeated, sender="RECEIVER", receiver="SENDER", day="20260603"))
+        for again in range(2):  # another file begins anew
+            found = read(answer, claims, *[answer] * again)
+            assert len(data(found)) == 9 * MAX_ANSWERS
+            assert len(refusals(found)) == 50 - MAX_ANSWERS
+            assert all(rule.endswith("a file answers a set at most 10 times") for _, rule in refusals(found))
+    answer = file(*interchange(acknowledged("HL*2*1*21", *turned * 50), sender="RECEIVER", receiver="SENDER"))
+    found = read(answer, claims)
+    assert len(data(found)) == 9 * MAX_ANSWERS
+    assert {rule for _, rule in refusals(found)} == {"STC01: a file answers a batch at most 10 times"}
