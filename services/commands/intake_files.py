@@ -55,7 +55,7 @@ class _Shown:
 
     def __init__(self) -> None:
         self._refusals = 0
-        self._remittances: list[Remittance] = []
+        self._remittances: list[tuple[object, ...]] = []
 
     def refused(self, sentence: str) -> None:
         self._refusals += 1
@@ -64,7 +64,13 @@ class _Shown:
 
     def remittance(self, remittance: Remittance) -> None:
         if len(self._remittances) < MAX_SHOWN:
-            self._remittances.append(remittance)
+            self._remittances.append(
+                (
+                    *(remittance.trace, remittance.payer_id, remittance.method, remittance.paid_on or ""),
+                    *(money(remittance.total), remittance.claims, money(remittance.claims_paid)),
+                    *(_adjusted(remittance.provider_adjustments), "" if remittance.balanced else "does not balance"),
+                )
+            )
 
     def end(self) -> None:
         if self._refusals > MAX_SHOWN:
@@ -72,16 +78,8 @@ class _Shown:
 
     def show_remittances(self) -> None:
         columns = ("trace", "payer", "method", "paid on", "total", "claims", "claims paid", "provider adjustments", "")
-        rows = [
-            (
-                *(each.trace, each.payer_id, each.method, each.paid_on or "", money(each.total), each.claims),
-                *(money(each.claims_paid), _adjusted(each.provider_adjustments)),
-                "" if each.balanced else "does not balance",
-            )
-            for each in self._remittances
-        ]
-        if rows:
-            terminal.show_table(columns, rows)
+        if self._remittances:
+            terminal.show_table(columns, self._remittances)
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from msgspec import Struct
 from services.intake.elements import Misread, day, instant, required
 from services.intake.envelope import Body, Transaction
 from services.intake.facts import Fact, Outcome, Refused, given
-from services.intake.loops import loops
+from services.intake.loops import LOST, loops
+from services.intake.notebook import MAX_ANSWERS, Notebook
 from services.intake.segments import Segment
 from services.intake.sent import Sent, Submission
 
@@ -27,37 +28,47 @@ _REFUSED: Final = frozenset({"R", "M", "W", "X"})
 _SET_ENDS: Final = frozenset({"IK5", "AK5"})
 _BEGINNINGS: Final = frozenset({"AK1", "AK2", "AK9"})
 _READ_FIRST: Final = "read its 837 first, then this file again"
+_TOO_OFTEN: Final = f"a file answers a set at most {MAX_ANSWERS} times"
 _CATEGORY: Final = "999"
 """What stands for the category where no 277 gave one, so that a reason of rejection says where it comes from."""
 
 
-class _Answer(Struct, frozen=True):
+class _Answer(Struct):
     """The answer to one group (AK1), and where its sets' claims are known."""
 
     transaction: Transaction
     group: Segment
     zone: ZoneInfo
     sent: Sent
-    judged: set[str]
-    """The sets that the answer names: an accepted one need not be."""
+    notebook: Notebook
+    names_sets: bool = False
+    """Whether it does: an accepted one need not be named."""
 
     def of_set(self, segments: list[Segment]) -> Iterator[Outcome]:
         """Yield what AK2 and what follows says; where it says no more, the group's verdict is the set's."""
         ends = [segment for segment in segments if segment.tag in _SET_ENDS]
         if segments[0].at(1) == _OF_CLAIMS and ends:
             control = required(segments[0], 2)
-            self.judged.add(control)
+            self.names_sets = True
+            self.notebook.answers(*self._named(control))
             yield from self._claims(ends[-1], control, required(ends[-1], 1), ends[-1].at(2))
 
     def of_group(self, end: Segment) -> Iterator[Outcome]:
         """Yield what AK9 says of the sets that the answer does not name."""
         status, number = required(end, 1), required(self.group, 2)
-        known = self.sent.sets(self.transaction, number)
-        if not known and not self.judged:
-            raise Misread(self.group, 2, f"no group of this number was read: {_READ_FIRST}")
-        for control in known:
-            if control not in self.judged:
+        if not self.notebook.answers("group", self.transaction.sender, self.transaction.receiver, number):
+            raise Misread(end, 1, _TOO_OFTEN)
+        known = self.names_sets
+        for control in self.sent.sets(self.transaction, number):
+            known = True
+            if not self.notebook.answered(*self._named(control)):
                 yield from self._claims(end, control, "A" if status == _PARTLY else status, end.at(5))
+        if not known:
+            raise Misread(self.group, 2, f"no group of this number was read: {_READ_FIRST}")
+
+    def _named(self, control: str) -> tuple[str, ...]:
+        """Return what stands in the notebook for a set that this answer names."""
+        return ("named", str(self.group.number), control)
 
     def _claims(self, end: Segment, control: str, status: str, code: str) -> Iterator[Outcome]:
         if status not in _ACCEPTED | _REFUSED:
@@ -67,6 +78,9 @@ class _Answer(Struct, frozen=True):
             raise Misread(end, 1, "GS04 is no date, so nobody knows when this was answered")
         time = instant(answered_on, self.transaction.time, self.zone)
         number = required(self.group, 2)
+        if not self.notebook.answers("set", self.transaction.sender, self.transaction.receiver, number, control):
+            yield Refused(number=end.number, rule=f"{end.tag}01: {_TOO_OFTEN}")
+            return
         known = False
         for claim in self.sent.of_set(self.transaction, number, control):
             known = True
@@ -93,18 +107,22 @@ class _Answer(Struct, frozen=True):
         )
 
 
-def facts(transaction: Transaction, body: Body, zone: ZoneInfo, sent: Sent) -> Iterator[Outcome]:
+def facts(transaction: Transaction, body: Body, zone: ZoneInfo, sent: Sent, notebook: Notebook) -> Iterator[Outcome]:
     """Yield an acknowledgement or a rejection for each claim of the sets that the answer speaks of."""
     answer: _Answer | None = None
+    lost = False
     for loop in loops(body, lambda segment: segment.tag in _BEGINNINGS):
         if loop.fault is not None:
             yield loop.fault
+            lost = True
         elif loop.tag == "AK1":
-            answer = _Answer(transaction, loop.segments[0], zone, sent, set())
+            answer, lost = _Answer(transaction, loop.segments[0], zone, sent, notebook), False
+        elif lost and loop.segments:
+            yield Refused(number=loop.segments[0].number, rule=f"{loop.tag}: {LOST}")
         elif answer is not None and answer.group.at(1) == _CLAIMS_GROUP:
             try:
                 yield from answer.of_set(loop.segments) if loop.tag == "AK2" else answer.of_group(loop.segments[0])
             except Misread as misread:
                 yield Refused(number=misread.number, rule=misread.rule)
-    if answer is None:
+    if answer is None and not lost:
         yield Refused(number=transaction.number, rule=f"AK1: required in a {transaction.kind}")

@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 
 from msgspec import Struct, field
 
-from events.contracts import AdjustmentGroup
+from events.contracts import MAX_LIST_ITEMS, AdjustmentGroup
 from services.intake.elements import Misread, cents, components, required, required_cents, units
 from services.intake.facts import NO_PROCEDURE, Finding, amount, given
 from services.intake.reasons import refuses
@@ -67,11 +67,14 @@ class Adjudicated(Struct, kw_only=True):
     negated: bool
     member: str = ""
     received_on: str = ""
-    remarks: list[str] = field(default_factory=list)
+    remarks: dict[str, None] = field(default_factory=dict)
+    """Remark codes (RARC) in their order, each once."""
     findings: set[Finding] = field(default_factory=set)
     allowed_told: int | None = None
     cas: list[Cas] = field(default_factory=list)
     """Of the claim; its lines have their own."""
+    cas_count: int = 0
+    """Of the claim and of its lines."""
     service_lines: list[Line] = field(default_factory=list)
 
     def all_cas(self) -> Iterator[tuple[Line | None, Cas]]:
@@ -143,6 +146,9 @@ def adjudicated(segments: list[Segment], *, negated: bool) -> Adjudicated:
             told.service_lines.append(line)
         else:
             _note(told, line, segment)
+        if max(told.cas_count, len(told.remarks), len(told.service_lines)) > MAX_LIST_ITEMS:
+            rule = f"a claim has at most {MAX_LIST_ITEMS} lines, as many adjustments, and as many remarks"
+            raise Misread(segment, 1, rule)
     _judge(told)
     return told
 
@@ -159,7 +165,9 @@ def _line(svc: Segment, place: int, findings: set[Finding]) -> Line:
 def _note(told: Adjudicated, line: Line | None, segment: Segment) -> None:
     match segment.tag, segment.at(1):
         case "CAS", _:
-            (told.cas if line is None else line.cas).extend(_cas(segment))
+            found = list(_cas(segment))
+            (told.cas if line is None else line.cas).extend(found)
+            told.cas_count += len(found)
         case "AMT", "B6" if line is not None:
             line.allowed_told = cents(segment, 2)
         case "AMT", "B6":
@@ -186,12 +194,12 @@ def _cas(segment: Segment) -> Iterator[Cas]:
 
 
 def _remark(told: Adjudicated, segment: Segment) -> None:
-    """Keep remark codes (RARC), each once."""
+    """Keep remark codes."""
     if segment.tag == "LQ" and segment.at(1) != _REMARK_LIST:
         return
     for position in _REMARKS_AT[segment.tag]:
-        if (code := segment.at(position)) and code not in told.remarks:
-            told.remarks.append(code)
+        if code := segment.at(position):
+            told.remarks[code] = None
 
 
 def _judge(told: Adjudicated) -> None:

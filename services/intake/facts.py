@@ -6,6 +6,7 @@ than taken from the event's data: a release that reads more out of a file must n
 """
 
 import hmac
+import re
 from collections.abc import Sequence
 from hashlib import blake2b, sha256
 from typing import Any, Final, Literal
@@ -64,6 +65,8 @@ MEANINGS: Final[dict[Finding, str]] = {
 NO_PROCEDURE: Final = "unknown"
 """What stands for the procedure code of a line that has none."""
 
+# The form of a code of a public list, in which no name, date or number of a patient fits.
+_CODE: Final = re.compile(r"[A-Z]{0,2}[0-9]{1,3}[A-Z]?|[A-Z][0-9][A-Z]")
 _ID_BYTES: Final = 16
 _REF_BYTES: Final = 12
 _encode: Final = msgspec.json.Encoder().encode
@@ -145,6 +148,11 @@ class Refused(Struct, frozen=True, kw_only=True, tag="refused", tag_field="what"
 
 
 Outcome = Fact | Remark | Unpublished | Remittance | Refused
+
+
+def code_of_list(text: str) -> str:
+    """Return what may be repeated of a code that nobody need know; empty where it has not even the form of one."""
+    return text if _CODE.fullmatch(text) else ""
 
 
 def amount(cents: int | None) -> str | None:

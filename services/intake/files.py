@@ -20,6 +20,7 @@ from services.intake.facts import (
     Remark,
     Remittance,
     Unpublished,
+    code_of_list,
     event,
     fact_key,
 )
@@ -119,6 +120,7 @@ class Tally(Struct):
 
 def items(chunks: Iterable[bytes], reading: Reading) -> Iterator[Item]:
     """Yield what a file holds, in its order, with one claim in memory; no bytes make it raise."""
+    reading.notebook.begin_file()
     for part in transactions(segments(chunks)):
         match part:
             case Unreadable(number, rule):
@@ -126,7 +128,7 @@ def items(chunks: Iterable[bytes], reading: Reading) -> Iterator[Item]:
             case Found(number, finding):
                 yield Remark(number=number, finding=finding)
             case transaction, body:
-                reading.notebook.clear()
+                reading.notebook.begin_set()
                 for outcome in _outcomes(transaction, body, reading):
                     if isinstance(outcome, Fact):
                         yield from _published(transaction, outcome, reading)
@@ -142,10 +144,10 @@ def _outcomes(transaction: Transaction, body: Body, reading: Reading) -> Iterato
         case "835":
             return remittances.facts(transaction, body, reading.notebook)
         case "277":
-            return statuses.facts(transaction, body, reading.zone, reading.sent)
+            return statuses.facts(transaction, body, reading.zone, reading.sent, reading.notebook)
         case "999" | "997":
-            return acknowledgements.facts(transaction, body, reading.zone, reading.sent)
-    said = f"ST {transaction.kind}" if transaction.kind.isdigit() else "ST"
+            return acknowledgements.facts(transaction, body, reading.zone, reading.sent, reading.notebook)
+    said = f"ST {code_of_list(transaction.kind)}".rstrip()
     return iter(
         [Unpublished(number=transaction.number, claim_id="", said=said, why="837, 835, 277, 999 and 997 are read")]
     )

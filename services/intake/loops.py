@@ -15,7 +15,8 @@ MAX_LOOP_CHARACTERS: Final = 1_048_576
 """Four times what an event may have."""
 CUT: Final = "the file ends inside this claim, or just behind it: nothing tells which"
 """Why the last claim of a set without trailer is refused: a part of it may add up as well as the whole."""
-UNREAD_ABOVE: Final = "a part of what stands above this claim could not be read, so nobody knows whose it is"
+LOST: Final = "what stands above it is in bytes that could not be read"
+"""Why a claim is refused that is whole itself: payer, patient and day are told above, and are not guessed."""
 
 
 class Loop(Struct, frozen=True):
@@ -36,7 +37,7 @@ class Loop(Struct, frozen=True):
 def loops(body: Body, begins: Callable[[Segment], bool]) -> Iterator[Loop]:
     """Yield the loops of a body; first what stands before any of them, which may be nothing.
 
-    `begins` is asked once for each segment, in order.
+    `begins` is asked once for each segment, in order. A loop's segments are gone when the next loop is asked for.
     """
     held: list[Segment] = []
     fault: Refused | None = None
@@ -47,8 +48,10 @@ def loops(body: Body, begins: Callable[[Segment], bool]) -> Iterator[Loop]:
             continue
         if begins(item):
             yield Loop(held, fault, cut=False)
+            held.clear()  # else the largest loop there can be would be held twice
             held, fault, characters = [], None, 0
-        characters += sum(map(len, item.elements))
+        # An empty element takes room, too.
+        characters += len(item.elements) + sum(map(len, item.elements))
         if len(held) == MAX_LOOP_SEGMENTS or characters > MAX_LOOP_CHARACTERS:
             rule = f"a claim has at most {MAX_LOOP_SEGMENTS} segments and {MAX_LOOP_CHARACTERS} characters"
             fault = fault or Refused(number=item.number, rule=rule)

@@ -1,10 +1,15 @@
-"""What one transaction set has said so far, on disk where it is much: so that memory does not grow with the set."""
+"""What a file and its transaction set have said so far, on disk where it is much: so that memory does not grow."""
 
 import sqlite3
 from typing import Final
 
+MAX_ANSWERS: Final = 10
+"""To one set or batch in one file. Control numbers come round again, but not so often; and each answer tells all its
+claims, so that without a limit a short file would tell some claims millions of times."""
+
 _TABLES: Final = """
 CREATE TABLE fact (key BLOB PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE answer (about TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE claim (reference TEXT PRIMARY KEY, claim_id TEXT NOT NULL) WITHOUT ROWID;
 """
 
@@ -16,8 +21,13 @@ class Notebook:
         self._database = sqlite3.connect("", isolation_level=None)
         self._database.executescript("PRAGMA journal_mode = off; PRAGMA synchronous = off;" + _TABLES)
 
-    def clear(self) -> None:
-        """Forget everything: another transaction set begins."""
+    def begin_file(self) -> None:
+        """Forget everything: another file begins."""
+        self.begin_set()
+        self._database.execute("DELETE FROM answer")
+
+    def begin_set(self) -> None:
+        """Forget facts and claims: another transaction set begins."""
         self._database.execute("DELETE FROM fact")
         self._database.execute("DELETE FROM claim")
 
@@ -27,6 +37,19 @@ class Notebook:
             "INSERT INTO fact VALUES (?, 1) ON CONFLICT DO UPDATE SET n = n + 1 RETURNING n", (key,)
         )
         return int(n)
+
+    def answers(self, *about: str) -> bool:
+        """Note an answer; say whether the file may give it: MAX_ANSWERS to the same."""
+        [(n,)] = self._database.execute(
+            "INSERT INTO answer VALUES (?, 1) ON CONFLICT DO UPDATE SET n = n + 1 RETURNING n", ("\0".join(about),)
+        )
+        return int(n) <= MAX_ANSWERS
+
+    def answered(self, *about: str) -> bool:
+        """Return whether the file has answered this."""
+        return (
+            self._database.execute("SELECT 1 FROM answer WHERE about = ?", ("\0".join(about),)).fetchone() is not None
+        )
 
     def names(self, claim_id: str, *references: str) -> None:
         """Note by which numbers the set calls a claim; a number of two claims stays the first one's."""

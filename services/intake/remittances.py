@@ -23,18 +23,18 @@ from services.intake.facts import (
     Remittance,
     Unpublished,
     amount,
+    code_of_list,
     given,
 )
-from services.intake.loops import CUT, UNREAD_ABOVE, Loop, loops
+from services.intake.loops import CUT, LOST, Loop, loops
 from services.intake.notebook import Notebook
 from services.intake.reasons import in_force, reason
 from services.intake.segments import Segment
 
 SOURCE: Final = "/x12/835"
 
-# What a loop that begins so says is of claims, or of the provider, and never of the payment itself.
-_WITHOUT_PAYMENT: Final = frozenset({"LX", "CLP", "PLB"})
-_BEGINNINGS: Final = _WITHOUT_PAYMENT | {"N1"}
+_BELOW: Final = frozenset({"LX", "CLP", "PLB"})
+_BEGINNINGS: Final = _BELOW | {"N1"}
 _RANKS: Final = {"1": 1, "2": 2, "3": 3, "19": 1, "20": 2, "21": 3}
 _PROCESSED: Final = frozenset(_RANKS)
 _PASSED_ON: Final = frozenset({"19", "20", "21"})
@@ -46,10 +46,14 @@ _PRICED_ONLY: Final = "25"
 _PENDED: Final = frozenset({"5", "10", "13", "15", "16", "17"})
 _PENDING_CATEGORY: Final = "pending"
 _NO_PAYMENT: Final = "NON"
+_METHODS: Final = frozenset({"ACH", "BOP", "CHK", "FWT", _NO_PAYMENT})
 _DEBIT: Final = "D"
-# What may be repeated of a code that nobody knows: the form of one, in which no name or number of a patient fits.
-_CODE: Final = re.compile(r"[A-Z]{0,2}[0-9]{1,3}")
 _PLB_PAIRS: Final = range(3, 15, 2)
+_PLB_REASON: Final = re.compile(r"[A-Z0-9]{2}")
+MAX_PROVIDER_ADJUSTMENTS: Final = 10_000
+"""Of one payment, which keeps them to its end; a real one has some dozens, or hundreds when a payer corrects itself."""
+MAX_REFERENCE_CHARACTERS: Final = 50
+"""PLB03-2 has at most these."""
 
 
 class _Payment(Struct):
@@ -63,8 +67,8 @@ class _Payment(Struct):
     payer_number: str = ""
     claims: int = 0
     paid: int = 0
-    unread: bool = False
-    """Whether a part of what is said once for all claims could not be read."""
+    lost: bool = False
+    """Whether payer, trace or day may have stood in bytes that could not be read."""
 
     def payer_id(self, transaction: Transaction) -> str:
         """Return the payer's own number: as a plan, as payers number themselves, as a bank knows it, or as sender."""
@@ -83,7 +87,7 @@ def facts(transaction: Transaction, body: Body, notebook: Notebook) -> Iterator[
     for loop in loops(body, lambda segment: segment.tag in _BEGINNINGS):
         if loop.fault is not None:
             faults += 1
-            payment.unread = payment.unread or loop.tag not in _WITHOUT_PAYMENT
+            payment.lost |= loop.tag not in _BELOW
             yield loop.fault
             continue
         faults += loop.cut
@@ -91,8 +95,8 @@ def facts(transaction: Transaction, body: Body, notebook: Notebook) -> Iterator[
             if loop.tag == "CLP":
                 yield from _claim(transaction, payment, loop, notebook)
             elif loop.tag == "PLB":
-                for segment in loop.segments:
-                    adjustments += _provider_adjustments(segment, notebook)
+                room = MAX_PROVIDER_ADJUSTMENTS - len(adjustments)
+                adjustments += _provider_adjustments(loop.segments[0], notebook, room)
             else:
                 _note(payment, loop.segments)
         except Misread as misread:
@@ -121,17 +125,15 @@ def _note(payment: _Payment, segments: list[Segment]) -> None:
 def _claim(transaction: Transaction, payment: _Payment, loop: Loop, notebook: Notebook) -> Iterator[Outcome]:
     clp = loop.segments[0]
     claim_id, status = required(clp, 1), required(clp, 2)
-    if loop.cut:
-        raise Misread(clp, 1, CUT)
-    if payment.unread:
-        raise Misread(clp, 1, UNREAD_ABOVE)
+    if loop.cut or payment.lost:
+        raise Misread(clp, 1, CUT if loop.cut else LOST)
     told = adjudicated(loop.segments, negated=status == _REVERSED)
     payment.claims += 1
     payment.paid += told.paid
     notebook.names(claim_id, claim_id, clp.at(7))
     for code in told.codes():
         if reason(code) is None:
-            yield Remark(number=clp.number, finding="unknown_reason", detail=code if _CODE.fullmatch(code) else "")
+            yield Remark(number=clp.number, finding="unknown_reason", detail=code_of_list(code))
     if status == _PRICED_ONLY:
         yield Unpublished(number=clp.number, claim_id=claim_id, said=f"CLP02 {status}", why="a price, no decision")
         return
@@ -198,7 +200,7 @@ def _data(
     payment: _Payment, clp: Segment, told: Adjudicated, response: str, decided: date, findings: set[Finding]
 ) -> dict[str, Any]:
     """Return what a response says beside payer and rank; a claim that is only passed on was not decided."""
-    named = {"payer_claim_number": clp.at(7) or None, "trace": payment.trace or None, "remarks": told.remarks}
+    named = {"payer_claim_number": clp.at(7) or None, "trace": payment.trace or None, "remarks": list(told.remarks)}
     if response == "forwarded":
         return named
     # Money that moved has a day on which it did; a notice without payment has none.
@@ -223,16 +225,23 @@ def _first_date(candidates: tuple[str, ...], findings: set[Finding]) -> date | N
     return next((found for text in candidates if (found := dated(text, findings)) is not None), None)
 
 
-def _provider_adjustments(plb: Segment, notebook: Notebook) -> list[ProviderAdjustment]:
-    found = []
+def _provider_adjustments(plb: Segment, notebook: Notebook, room: int) -> list[ProviderAdjustment]:
+    found: list[ProviderAdjustment] = []
     for position in _PLB_PAIRS:
         value = cents(plb, position + 1)
         if value is None:
             continue
         code, *rest = plb.parts(position)
         reference = rest[0] if rest else ""
+        if len(reference) > MAX_REFERENCE_CHARACTERS:
+            raise Misread(
+                plb, position, f"the reference (component 2) has at most {MAX_REFERENCE_CHARACTERS} characters"
+            )
+        if len(found) == room:
+            raise Misread(plb, position, f"a payment has at most {MAX_PROVIDER_ADJUSTMENTS} provider adjustments")
+        reason = code if _PLB_REASON.fullmatch(code) else ""
         claim_id = notebook.claim_named(reference) if reference else None
-        found.append(ProviderAdjustment(reason=code, reference=reference, amount=value, claim_id=claim_id))
+        found.append(ProviderAdjustment(reason=reason, reference=reference, amount=value, claim_id=claim_id))
     return found
 
 
@@ -257,7 +266,7 @@ def _payment(
         number=transaction.number,
         payer_id=payment.payer_id(transaction),
         trace=payment.trace,
-        method=handling.at(4),
+        method=method if (method := handling.at(4)) in _METHODS else "",
         paid_on=None if paid_on is None else paid_on.isoformat(),
         total=total,
         claims=payment.claims,

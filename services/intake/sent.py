@@ -92,9 +92,10 @@ class Sent:
         """Make what was noted last."""
         self._database.commit()
 
-    def sets(self, answer: Transaction, group: str) -> list[str]:
-        """Return the control numbers of the sets of a group that an answer speaks of."""
-        return [str(control) for (control,) in self._database.execute(_SETS, _place(answer, group_control=group))]
+    def sets(self, answer: Transaction, group: str) -> Iterator[str]:
+        """Yield the control numbers of the sets of a group that an answer speaks of."""
+        for (control,) in self._database.execute(_SETS, _place(answer, group_control=group)):
+            yield str(control)
 
     def of_set(self, answer: Transaction, group: str, control: str) -> Iterator[Submission]:
         """Yield the claims of the set that an answer speaks of; none where it was sent from elsewhere."""

@@ -5,15 +5,17 @@ nothing: its F categories announce what the 835 decides.
 """
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct, field
 
+from events.contracts import MAX_LIST_ITEMS
 from services.intake.elements import Misread, day, instant
 from services.intake.envelope import Body, Transaction
-from services.intake.facts import Fact, Finding, Outcome, Refused, Unpublished, given
-from services.intake.loops import CUT, UNREAD_ABOVE, Loop, loops
+from services.intake.facts import Fact, Finding, Outcome, Refused, Unpublished, code_of_list, given
+from services.intake.loops import CUT, LOST, Loop, loops
+from services.intake.notebook import MAX_ANSWERS, Notebook
 from services.intake.segments import Segment
 from services.intake.sent import Sent
 
@@ -21,7 +23,7 @@ SOURCE: Final = "/x12/277"
 
 _CLAIM_ACKNOWLEDGEMENT: Final = "X214"
 _PAYER: Final = "PR"
-_ANSWERERS: Final = frozenset({"20", "21"})
+_SOURCE_LEVEL: Final = "20"
 _DEPENDANT: Final = "23"
 _CLAIM_LEVELS: Final = frozenset({"22", _DEPENDANT, "PT"})
 _COMPOSITES: Final = (1, 10, 11)
@@ -49,10 +51,26 @@ class _Above(Struct):
     payer_id: str = ""
     received_on: str = ""
     member: str = ""
-    headless: bool = False
-    """Whether a part of what is said once for the whole set could not be read."""
-    unread: bool = False
-    """The same, of that or of what is said for the next claims."""
+    lost: Literal["", "level", "source", "set"] = ""
+    """What may have stood in bytes that could not be read."""
+
+    def opens(self, level: str) -> None:
+        """Begin a level; one above the claims that follows lost bytes may be another source's."""
+        self.level = level
+        if self.lost == "set":
+            return
+        if level == _SOURCE_LEVEL or (level in _CLAIM_LEVELS and self.lost == "level"):
+            self.lost = ""
+        elif self.lost:
+            self.lost = "source"
+
+    def loses(self, loop: Loop) -> None:
+        """Note that bytes of a loop could not be read."""
+        level = loop.segments[0].at(3) if loop.tag == "HL" else self.level
+        if not level or self.lost == "set":
+            self.lost = "set"
+        else:
+            self.lost = "level" if level in _CLAIM_LEVELS and self.lost != "source" else "source"
 
 
 class _Answer(Struct):
@@ -64,6 +82,8 @@ class _Answer(Struct):
     account: str = ""
     payer_claim_number: str = ""
     statuses: list[dict[str, str]] = field(default_factory=list)
+    stated: set[tuple[str, str, str]] = field(default_factory=set)
+    """The same, to know at once what was stated before."""
     categories: set[str] = field(default_factory=set)
     """Of the claim; where only its lines have statuses, theirs."""
     on: str = ""
@@ -76,23 +96,21 @@ class _Answer(Struct):
     @property
     def said(self) -> str:
         """The first status as people write it."""
-        return f"277 {self.statuses[0]['category']}:{self.statuses[0]['code']}"
+        return f"277 {self.statuses[0]['category']}:{code_of_list(self.statuses[0]['code'])}"
 
 
-def facts(transaction: Transaction, body: Body, zone: ZoneInfo, sent: Sent) -> Iterator[Outcome]:
+def facts(transaction: Transaction, body: Body, zone: ZoneInfo, sent: Sent, notebook: Notebook) -> Iterator[Outcome]:
     """Yield what a 277 says of each claim, and of each claim of a batch that is rejected whole."""
     above = _Above()
     for loop in loops(body, lambda segment: segment.tag in ("HL", "TRN")):
         if loop.fault is not None:
             yield loop.fault
-            _note(above, loop.segments)
-            above.unread = above.unread or loop.tag != "TRN"
-            above.headless = above.headless or loop.tag == "BHT" or (loop.tag == "HL" and above.level in _ANSWERERS)
+            above.loses(loop)
             continue
         try:
             _note(above, loop.segments)
             if any(segment.tag == "STC" for segment in loop.segments):
-                yield from _answered(transaction, above, loop, zone, sent)
+                yield from _answered(transaction, above, loop, zone, sent, notebook)
         except Misread as misread:
             yield Refused(number=misread.number, rule=misread.rule)
     if above.bht is None:
@@ -105,11 +123,10 @@ def _note(above: _Above, segments: list[Segment]) -> None:
             case "BHT", _:
                 above.bht = segment
             case "HL", _:
-                above.level = segment.at(3)
+                above.opens(segment.at(3))
                 if above.level != _DEPENDANT:  # whose subscriber's number stays
                     above.member = ""
-                    above.unread = above.headless
-            case "NM1", kind if above.level == "20":
+            case "NM1", kind if above.level == _SOURCE_LEVEL:
                 above.source, above.payer_id = kind, segment.at(9)
             case "NM1", "IL":
                 above.member = segment.at(9)
@@ -119,17 +136,19 @@ def _note(above: _Above, segments: list[Segment]) -> None:
                 above.received_on = segment.at(3)
 
 
-def _answered(transaction: Transaction, above: _Above, loop: Loop, zone: ZoneInfo, sent: Sent) -> Iterator[Outcome]:
+def _answered(
+    transaction: Transaction, above: _Above, loop: Loop, zone: ZoneInfo, sent: Sent, notebook: Notebook
+) -> Iterator[Outcome]:
     answer = _answer(loop.segments)
-    if loop.cut:
-        raise Misread(answer.first, 1, CUT)
-    if above.unread:
-        raise Misread(answer.first, 1, UNREAD_ABOVE)
+    if loop.cut or above.lost:
+        raise Misread(answer.first, 1, CUT if loop.cut else LOST)
     findings: set[Finding] = set()
     if above.level not in _CLAIM_LEVELS:
         if answer.response != "rejected":
             yield Unpublished(number=answer.first.number, claim_id="", said=answer.said, why="speaks of no claim")
             return
+        if not notebook.answers("batch", transaction.sender, transaction.receiver, answer.trace):
+            raise Misread(answer.first, 1, f"a file answers a batch at most {MAX_ANSWERS} times")
         known = False
         for claim in sent.of_batch(transaction, answer.trace):
             known = True
@@ -178,15 +197,17 @@ def _state(answer: _Answer, stc: Segment, categories: set[str]) -> None:
         category, *rest = stc.parts(element)
         if category not in _KNOWN:
             raise Misread(stc, element, "the category (component 1) is one of X12's list 507: A, P, F, R, E or D")
-        code = rest[0] if rest else ""
+        code, entity = (*rest, "", "")[:2]
         if not code:
             raise Misread(stc, element, "the status (component 2) is required")
-        status = given(category=category, code=code, entity=(rest[1] if len(rest) > 1 else "") or None)
         categories.add(category)
-        if status not in answer.statuses:
-            answer.statuses.append(status)
+        if (category, code, entity) not in answer.stated:
+            answer.stated.add((category, code, entity))
+            answer.statuses.append(given(category=category, code=code, entity=entity or None))
     if not answer.statuses:
         raise Misread(stc, 1, "required")
+    if len(answer.statuses) > MAX_LIST_ITEMS:
+        raise Misread(stc, 1, f"a claim has at most {MAX_LIST_ITEMS} statuses")
 
 
 def _claim_id(transaction: Transaction, answer: _Answer, findings: set[Finding]) -> str:

@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct, field
 
+from events.contracts import MAX_LIST_ITEMS
 from services.intake.elements import Misread, components, dated, instant, required, required_cents, units
 from services.intake.envelope import Body, Transaction
 from services.intake.facts import NO_PROCEDURE, Fact, Finding, Outcome, Refused, amount, fact_key, given
-from services.intake.loops import CUT, UNREAD_ABOVE, Loop, loops
+from services.intake.loops import CUT, LOST, Loop, loops
 from services.intake.segments import Segment
 
 SOURCE: Final = "/x12/837"
@@ -40,15 +41,17 @@ class _Batch(Struct):
     rank: str = ""
     payer_id: str = ""
     member: str = ""
-    headless: bool = False
-    """Whether a part of what is said once for the whole set could not be read."""
-    unread: bool = False
-    """The same, of that or of what is said for the next claims."""
+    lost: Literal["", "subscriber", "batch"] = ""
+    """What may have stood in bytes that could not be read."""
 
     def opens(self) -> None:
         """Forget the last subscriber."""
         self.rank = self.payer_id = self.member = ""
-        self.unread = self.headless
+        self.lost = "batch" if self.lost == "batch" else ""
+
+    def loses(self) -> None:
+        """Note that bytes could not be read, in which the next subscriber may have stood, or all of the batch."""
+        self.lost = "batch" if self.bht is None else self.lost or "subscriber"
 
 
 class _Line(Struct):
@@ -94,10 +97,7 @@ def facts(transaction: Transaction, body: Body, zone: ZoneInfo) -> Iterator[Outc
     for loop in loops(body, begins):
         if loop.fault is not None:
             yield loop.fault
-            if loop.tag != "CLM":
-                _note(batch, loop.segments)
-                batch.unread = True
-                batch.headless = batch.headless or loop.tag not in _SUBSCRIBER_BEGINS
+            batch.loses()
             continue
         try:
             if loop.tag == "CLM":
@@ -161,10 +161,8 @@ def _note(batch: _Batch, segments: list[Segment]) -> None:
 
 def _fact(transaction: Transaction, batch: _Batch, loop: Loop, zone: ZoneInfo) -> Fact:
     clm = loop.segments[0]
-    if loop.cut:
-        raise Misread(clm, 1, CUT)
-    if batch.unread:
-        raise Misread(clm, 1, UNREAD_ABOVE)
+    if loop.cut or batch.lost:
+        raise Misread(clm, 1, CUT if loop.cut else LOST)
     claim_id, total = required(clm, 1), required_cents(clm, 2)
     findings: set[Finding] = set()
     kind, rank = _kind(clm, findings), _rank(clm, batch, findings)
@@ -257,6 +255,8 @@ def _claim(segments: list[Segment], findings: set[Finding]) -> _Claim:
                 line.control = segment.at(2)
             case "DTP", "472" if line is not None:
                 line.day = segment.at(3)
+        if len(claim.lines) > MAX_LIST_ITEMS:
+            raise Misread(segment, 1, f"a claim has at most {MAX_LIST_ITEMS} lines")
     for each in claim.lines:
         if not each.code:
             raise Misread(segments[0], 1, f"line {each.place} has neither SV1 nor SV2")
