@@ -13,10 +13,10 @@ from msgspec import Struct
 from services.intake.elements import Misread, day, instant, required
 from services.intake.envelope import Body, Transaction
 from services.intake.facts import Fact, Outcome, Refused, given
-from services.intake.loops import LOST, loops
+from services.intake.loops import CUT, LOST, loops
 from services.intake.notebook import MAX_ANSWERS, Notebook
 from services.intake.segments import Segment
-from services.intake.sent import Sent, Submission
+from services.intake.sent import AMBIGUOUS, Ambiguous, Sent, Submission
 
 SOURCE: Final = "/x12/999"
 
@@ -50,7 +50,8 @@ class _Answer(Struct):
         if segments[0].at(1) == _OF_CLAIMS and ends:
             control = required(segments[0], 2)
             self.names_sets = True
-            self.notebook.answers(*self._named(control))
+            verdict = required(ends[-1], 1)
+            self.notebook.answers(*self._named(control, accepted=verdict in _ACCEPTED))
             yield from self._claims(ends[-1], control, required(ends[-1], 1), ends[-1].at(2))
 
     def of_group(self, end: Segment) -> Iterator[Outcome]:
@@ -61,14 +62,17 @@ class _Answer(Struct):
         known = self.names_sets
         for control in self.sent.sets(self.transaction, number):
             known = True
-            if not self.notebook.answered(*self._named(control)):
+            # A group that is refused takes its accepted sets with it.
+            undone = status in _REFUSED and self.notebook.answered(*self._named(control, accepted=True))
+            named = any(self.notebook.answered(*self._named(control, accepted=each)) for each in (True, False))
+            if undone or not named:
                 yield from self._claims(end, control, "A" if status == _PARTLY else status, end.at(5))
         if not known:
             raise Misread(self.group, 2, f"no group of this number was read: {_READ_FIRST}")
 
-    def _named(self, control: str) -> tuple[str, ...]:
+    def _named(self, control: str, *, accepted: bool) -> tuple[str, ...]:
         """Return what stands in the notebook for a set that this answer names."""
-        return ("named", str(self.group.number), control)
+        return ("accepted" if accepted else "refused", str(self.group.number), control)
 
     def _claims(self, end: Segment, control: str, status: str, code: str) -> Iterator[Outcome]:
         if status not in _ACCEPTED | _REFUSED:
@@ -115,6 +119,9 @@ def facts(transaction: Transaction, body: Body, zone: ZoneInfo, sent: Sent, note
         if loop.fault is not None:
             yield loop.fault
             lost = True
+        elif loop.cut:
+            yield Refused(number=transaction.number, rule=f"{loop.tag or transaction.kind}: {CUT}")
+            return
         elif loop.tag == "AK1":
             answer, lost = _Answer(transaction, loop.segments[0], zone, sent, notebook), False
         elif lost and loop.segments:
@@ -124,5 +131,7 @@ def facts(transaction: Transaction, body: Body, zone: ZoneInfo, sent: Sent, note
                 yield from answer.of_set(loop.segments) if loop.tag == "AK2" else answer.of_group(loop.segments[0])
             except Misread as misread:
                 yield Refused(number=misread.number, rule=misread.rule)
+            except Ambiguous:
+                yield Refused(number=loop.segments[0].number, rule=f"AK102: {AMBIGUOUS}")
     if answer is None and not lost:
         yield Refused(number=transaction.number, rule=f"AK1: required in a {transaction.kind}")

@@ -4,19 +4,16 @@ Balancing is X12 005010X221A1, 1.10.2.1: a line's charge less its adjustments is
 less all adjustments what is paid for it. Amounts are cents.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any, Final, get_args
 
 from msgspec import Struct, field
 
 from events.contracts import MAX_LIST_ITEMS, AdjustmentGroup
 from services.intake.elements import Misread, cents, components, required, required_cents, units
-from services.intake.facts import NO_PROCEDURE, Finding, amount, given
-from services.intake.reasons import refuses
+from services.intake.facts import NO_PROCEDURE, Finding, amount, code_of_list, given, line_ids
 from services.intake.segments import Segment
-
-MAX_LINE_ID: Final = 16
-"""What the contract has room for; a longer line control number (REF*6R has up to 50) gives way to the line's place."""
 
 _GROUPS: Final = frozenset(get_args(get_args(AdjustmentGroup)[0]))
 _CAS_TRIPLES: Final = range(2, 20, 3)
@@ -37,13 +34,9 @@ class Line(Struct):
     paid: int | None
     units: int | None
     control: str = ""
+    served_on: str = ""
     allowed_told: int | None = None
     cas: list[Cas] = field(default_factory=list)
-
-    @property
-    def id(self) -> str:
-        """The line's number on the claim: its control number where the contract has room for it, else its place."""
-        return self.control if 0 < len(self.control) <= MAX_LINE_ID else str(self.place)
 
     @property
     def allowed(self) -> int:
@@ -67,6 +60,7 @@ class Adjudicated(Struct, kw_only=True):
     negated: bool
     member: str = ""
     received_on: str = ""
+    served_on: str = ""
     remarks: dict[str, None] = field(default_factory=dict)
     """Remark codes (RARC) in their order, each once."""
     findings: set[Finding] = field(default_factory=set)
@@ -97,9 +91,17 @@ class Adjudicated(Struct, kw_only=True):
             total = self.paid + _shares([each for _, each in self.all_cas()])
         return -abs(total) if self.negated else total
 
-    def refused(self) -> bool:
-        """Whether money was refused for a reason of denial; an unknown reason counts as one."""
-        return any(value > 0 and refuses(code) is not False for _, (_, code, value) in self.all_cas())
+    def carries(self, holds: Callable[[str], bool]) -> bool:
+        """Whether a reason of that kind carries money: above zero, what was taken back of it taken off."""
+        net: Counter[tuple[str, str]] = Counter()
+        for _, (group, code, value) in self.all_cas():
+            net[group, code] += value
+        return any(value > 0 and holds(code) for (_, code), value in net.items())
+
+    def tells_shares(self) -> bool:
+        """Whether the file says what is allowed, or what of it the patient bears."""
+        told = self.allowed_told is not None or any(line.allowed_told is not None for line in self.service_lines)
+        return told or any((group, code) in _SHARES for _, (group, code, _) in self.all_cas())
 
     def balances(self) -> bool:
         """Whether the claim's charge less all adjustments is what is paid."""
@@ -107,14 +109,19 @@ class Adjudicated(Struct, kw_only=True):
 
     def content(self) -> list[object]:
         """Return the money in a normal form, equal for equal decisions however they are written."""
-        lines = [[line.code, line.charge, line.paid] for line in self.service_lines]
+        lines = [[line.code, line.charge, line.paid, line.served_on] for line in self.service_lines]
         cas = sorted([0 if line is None else line.place, *each] for line, each in self.all_cas())
-        return [self.charge, self.paid, self.patient, lines, cas]
+        return [self.charge, self.paid, self.patient, self.served_on, lines, cas]
+
+    def line_ids(self) -> list[str]:
+        """Return the numbers of its lines, in their order."""
+        return line_ids([line.control for line in self.service_lines])
 
     def adjustments(self) -> list[dict[str, Any]]:
         """Return the adjustments as the contract writes them."""
+        ids = self.line_ids()
         return [
-            given(group=group, reason=code, amount=amount(value), line=None if line is None else line.id)
+            given(group=group, reason=code, amount=amount(value), line=None if line is None else ids[line.place - 1])
             for line, (group, code, value) in self.all_cas()
         ]
 
@@ -122,23 +129,30 @@ class Adjudicated(Struct, kw_only=True):
         """Return the lines as the contract writes them."""
         return [
             given(
-                line=line.id,
+                line=told,
                 code=line.code,
-                charge=amount(line.charge),
-                allowed=amount(-abs(line.allowed) if self.negated else line.allowed),
-                paid=amount(line.paid),
+                charge=self._signed(line.charge),
+                allowed=self._signed(-abs(line.allowed) if self.negated else line.allowed),
+                paid=self._signed(line.paid),
                 units=line.units,
             )
-            for line in self.service_lines
+            for told, line in zip(self.line_ids(), self.service_lines, strict=True)
         ]
+
+    def _signed(self, value: int | None) -> str | None:
+        """Return a line's amount; one below zero has no place but on a reversal."""
+        return None if value is not None and value < 0 and not self.negated else amount(value)
 
 
 def adjudicated(segments: list[Segment], *, negated: bool) -> Adjudicated:
     """Return the money of a claim's segments, CLP first; raises Misread where an amount is none."""
     clp = segments[0]
-    told = Adjudicated(
-        charge=required_cents(clp, 3), paid=required_cents(clp, 4), patient=cents(clp, 5), negated=negated
-    )
+    charge = required_cents(clp, 3)
+    # What is taken back has a minus; some payers leave it out before the charge, which moves no money.
+    charge = -abs(charge) if negated else charge
+    told = Adjudicated(charge=charge, paid=required_cents(clp, 4), patient=cents(clp, 5), negated=negated)
+    if told.paid < 0 and not negated:
+        raise Misread(clp, 4, "below zero only on a reversal (CLP02 22)")
     line: Line | None = None
     for segment in segments[1:]:
         if segment.tag == "SVC":
@@ -176,6 +190,10 @@ def _note(told: Adjudicated, line: Line | None, segment: Segment) -> None:
             line.control = segment.at(2)
         case ("LQ", _) | ("MOA", _) | ("MIA", _):
             _remark(told, segment)
+        case "DTM", "472" | "150" if line is not None and not line.served_on:
+            line.served_on = segment.at(2)
+        case "DTM", "232" if line is None:
+            told.served_on = segment.at(2)
         case "DTM", "050" if line is None:
             told.received_on = segment.at(2)
         case "NM1", "QC" if line is None:
@@ -190,7 +208,10 @@ def _cas(segment: Segment) -> Iterator[Cas]:
         raise Misread(segment, 1, f"the group is one of {', '.join(sorted(_GROUPS))}")
     for position in _CAS_TRIPLES:
         if segment.at(position) or segment.at(position + 1):
-            yield group, required(segment, position), required_cents(segment, position + 1)
+            code = code_of_list(required(segment, position)).lstrip("0")
+            if not code:
+                raise Misread(segment, position, "the reason is a code of X12's list 139, as 45 or A1")
+            yield group, code, required_cents(segment, position + 1)
 
 
 def _remark(told: Adjudicated, segment: Segment) -> None:
@@ -198,8 +219,10 @@ def _remark(told: Adjudicated, segment: Segment) -> None:
     if segment.tag == "LQ" and segment.at(1) != _REMARK_LIST:
         return
     for position in _REMARKS_AT[segment.tag]:
-        if code := segment.at(position):
+        if code := code_of_list(segment.at(position)):
             told.remarks[code] = None
+        elif segment.at(position):
+            told.findings.add("bad_remark")
 
 
 def _judge(told: Adjudicated) -> None:
@@ -211,6 +234,10 @@ def _judge(told: Adjudicated) -> None:
     left = sum(value for _, (group, _, value) in told.all_cas() if group == "PR")
     if told.patient is not None and told.patient != left:
         told.findings.add("patient_balance")
+    if not told.negated and any((line.charge or 0) < 0 or (line.paid or 0) < 0 for line in told.service_lines):
+        told.findings.add("line_below_zero")
+    if told.negated and told.paid and told.patient != 0 and not told.tells_shares():
+        told.findings.add("reversal_without_shares")
     if told.negated and told.patient is not None and told.patient > 0:
         # Written without its sign, as some payers do; what is taken back from the patient the adjustments tell.
         told.patient = None

@@ -2,6 +2,7 @@
 
 import re
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -75,7 +76,8 @@ def units(segment: Segment, element: int) -> int | None:
     if found is None or found[1] or not found[2] or (found[3] or "").strip("0"):
         return None
     # Five digits are what the contract has room for.
-    return int(found[2]) if len(found[2].lstrip("0")) <= len("99999") else None
+    digits = found[2].lstrip("0")
+    return int(digits or 0) if len(digits) <= len("99999") else None
 
 
 def dated(text: str, findings: set[Finding]) -> date | None:
@@ -86,6 +88,7 @@ def dated(text: str, findings: set[Finding]) -> date | None:
     return found
 
 
+@lru_cache(maxsize=1_024)  # a file has few days
 def day(text: str) -> date | None:
     """Return a date (CCYYMMDD, of a range the first), None where it is none or of another century."""
     found = _DAY.fullmatch(text)

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from services.intake.segments import BareTransactions, Read, Segment, Unreadable
 
-EnvelopeFinding = Literal["no_interchange", "no_trailer", "wrong_count", "wrong_control_number"]
+EnvelopeFinding = Literal["no_interchange", "no_trailer", "test_interchange", "wrong_count", "wrong_control_number"]
 
 _FUNCTIONAL_GROUP: Final = "GS"
 _INTERCHANGE: Final = "ISA"
@@ -16,6 +16,7 @@ _TRANSACTION_END: Final = "SE"
 _TRAILERS: Final = frozenset({_TRANSACTION_END, "GE", "IEA"})
 _STRUCTURE: Final = _TRAILERS | {_INTERCHANGE, _FUNCTIONAL_GROUP, _TRANSACTION, "TA1"}
 _REJECTED: Final = "R"
+_TEST: Final = "T"
 
 
 class Found(Struct, frozen=True):
@@ -50,7 +51,8 @@ class Transaction(Struct, frozen=True, kw_only=True):
 
     def place(self, number: int) -> str:
         """Return where a segment stands, for people who have the file: control numbers and the segment's number."""
-        return f"ISA13={self.interchange} GS06={self.group} ST02={self.control} segment={number}"
+        told = [each if each.isdigit() else "?" for each in (self.interchange, self.group, self.control)]
+        return f"ISA13={told[0]} GS06={told[1]} ST02={told[2]} segment={number}"
 
 
 class Body:
@@ -173,6 +175,8 @@ def _judged(item: Segment, opened: list[_Opened]) -> Iterator[Unreadable | Found
             del opened[level:]
             if opened:
                 opened[-1].holds += 1
+            if item.tag == _INTERCHANGE and item.at(15) == _TEST:
+                yield Found(item.number, "test_interchange")
             opened.append(_Opened(item.at(_CONTROL_AT[item.tag])))
         case "IEA" | "GE":
             level = 0 if item.tag == "IEA" else 1

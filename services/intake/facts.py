@@ -20,19 +20,21 @@ from services.intake.envelope import EnvelopeFinding
 
 ContentFinding = Literal[
     "bad_date",
+    "bad_remark",
     "claim_balance",
     "component_separator",
     "line_balance",
+    "line_below_zero",
     "line_total",
     "no_frequency",
     "no_payer_id",
     "no_payer_rank",
     "no_procedure",
-    "no_trace",
-    "paid_though_denied",
+    "paid_against_status",
     "patient_balance",
     "remittance_balance",
     "retired_reason",
+    "reversal_without_shares",
     "trace_as_claim_id",
     "unknown_reason",
 ]
@@ -41,29 +43,34 @@ Finding = EnvelopeFinding | ContentFinding
 # What each finding means, in one line for people; what is found is published all the same.
 MEANINGS: Final[dict[Finding, str]] = {
     "bad_date": "a date is none, or of another century: left out",
+    "bad_remark": "a remark has not the form of a remark code: left out",
     "claim_balance": "a claim's charge less all adjustments is not what is paid",
     "component_separator": "components are not separated by what ISA16 says: the separator seen is taken",
     "line_balance": "a line's charge less its adjustments is not what is paid for it",
+    "line_below_zero": "a line of a claim that is no reversal has amounts below zero: left out, the claim's count",
     "line_total": "the lines' charges together are not the claim's",
     "no_frequency": "CLM05-3 is absent: taken as an original",
     "no_interchange": "no ISA: the separators are those seen, of components a colon",
     "no_payer_id": "no NM1*PR with a number: the receiver is taken as the payer",
     "no_payer_rank": "SBR01 is absent or unknown: taken as primary",
     "no_procedure": "a line has no procedure code: it is called unknown",
-    "no_trace": "a remittance without TRN02",
     "no_trailer": "SE, GE or IEA is missing",
-    "paid_though_denied": "CLP02 says denied, and money was paid: taken as approved",
+    "paid_against_status": "CLP02 says denied, pended or forwarded, and money was paid: taken as approved",
     "patient_balance": "CLP05 is not what the PR adjustments add up to",
     "remittance_balance": "the claims' payments less PLB are not BPR02",
     "retired_reason": "an adjustment reason was retired before the day of the decision",
+    "reversal_without_shares": "a reversal tells neither AMT*B6 nor the patient's share: what was allowed may stand",
+    "test_interchange": "ISA15 says that it is a test: read all the same",
     "trace_as_claim_id": "no REF*EJ: the trace of the inquiry is taken as the claim's id",
     "unknown_reason": "an adjustment reason is not on X12's list 139: counts as a denial where nothing is paid",
     "wrong_control_number": "a trailer's control number is not its header's",
-    "wrong_count": "SE01 is not the number of segments",
+    "wrong_count": "SE01, GE01 or IEA01 is not the number of what it ends",
 }
 
 NO_PROCEDURE: Final = "unknown"
 """What stands for the procedure code of a line that has none."""
+MAX_LINE_ID: Final = 16
+"""What the contract has room for; a line control number (REF*6R) has up to 50."""
 
 # The form of a code of a public list, in which no name, date or number of a patient fits.
 _CODE: Final = re.compile(r"[A-Z]{0,2}[0-9]{1,3}[A-Z]?|[A-Z][0-9][A-Z]")
@@ -151,8 +158,14 @@ Outcome = Fact | Remark | Unpublished | Remittance | Refused
 
 
 def code_of_list(text: str) -> str:
-    """Return what may be repeated of a code that nobody need know; empty where it has not even the form of one."""
+    """Return a code of a public list; empty where the text has not the form of one, and may be anything."""
     return text if _CODE.fullmatch(text) else ""
+
+
+def line_ids(controls: Sequence[str]) -> list[str]:
+    """Return the lines' numbers on their claim: their own where each has one that fits, else their places."""
+    fit = all(0 < len(each) <= MAX_LINE_ID for each in controls) and len(set(controls)) == len(controls)
+    return list(controls) if fit else [str(place) for place in range(1, len(controls) + 1)]
 
 
 def amount(cents: int | None) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO, Final
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from events.codec import Record, Refusal
 from services.event_lines import record_of
@@ -129,12 +130,21 @@ def items(chunks: Iterable[bytes], reading: Reading) -> Iterator[Item]:
                 yield Remark(number=number, finding=finding)
             case transaction, body:
                 reading.notebook.begin_set()
-                for outcome in _outcomes(transaction, body, reading):
-                    if isinstance(outcome, Fact):
-                        yield from _published(transaction, outcome, reading)
-                    else:
-                        yield outcome
-    reading.sent.commit()
+                yield from _set(transaction, body, reading)
+
+
+def _set(transaction: Transaction, body: Body, reading: Reading) -> Iterator[Item]:
+    """Yield what a transaction set holds; a payment balances only where all of its claims are published."""
+    refused = False
+    for outcome in _outcomes(transaction, body, reading):
+        if isinstance(outcome, Fact):
+            for item in _published(transaction, outcome, reading):
+                refused = refused or isinstance(item, Refused)
+                yield item
+        elif isinstance(outcome, Remittance) and refused:
+            yield replace(outcome, balanced=False)
+        else:
+            yield outcome
 
 
 def _outcomes(transaction: Transaction, body: Body, reading: Reading) -> Iterator[Outcome]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from services.intake.adjudication import Adjudicated, adjudicated
-from services.intake.elements import Misread, cents, dated, day, required
+from services.intake.elements import Misread, cents, components, dated, day, required
 from services.intake.envelope import Body, Transaction
 from services.intake.facts import (
     Fact,
@@ -28,7 +28,7 @@ from services.intake.facts import (
 )
 from services.intake.loops import CUT, LOST, Loop, loops
 from services.intake.notebook import Notebook
-from services.intake.reasons import in_force, reason
+from services.intake.reasons import in_force, reason, refuses
 from services.intake.segments import Segment
 
 SOURCE: Final = "/x12/835"
@@ -38,12 +38,12 @@ _BEGINNINGS: Final = _BELOW | {"N1"}
 _RANKS: Final = {"1": 1, "2": 2, "3": 3, "19": 1, "20": 2, "21": 3}
 _PROCESSED: Final = frozenset(_RANKS)
 _PASSED_ON: Final = frozenset({"19", "20", "21"})
-_DENIED: Final = "4"
 _REVERSED: Final = "22"
-_FORWARDED: Final = "23"
 _PRICED_ONLY: Final = "25"
-# 4010 alone: pended, received, suspended. 5010 has no such claim on a remittance.
-_PENDED: Final = frozenset({"5", "10", "13", "15", "16", "17"})
+# What is said where nothing was paid. Pended are claims of 4010 alone: 5010 has none on a remittance.
+_UNDECIDED: Final = {"4": "denied", "23": "forwarded", **dict.fromkeys(("5", "10", "13", "15", "16", "17"), "pended")}
+_UNPROCESSABLE: Final = "MA130"
+"""The remark that a claim cannot be processed: a new one must be sent, and nothing can be appealed."""
 _PENDING_CATEGORY: Final = "pending"
 _NO_PAYMENT: Final = "NON"
 _METHODS: Final = frozenset({"ACH", "BOP", "CHK", "FWT", _NO_PAYMENT})
@@ -70,6 +70,17 @@ class _Payment(Struct):
     lost: bool = False
     """Whether payer, trace or day may have stood in bytes that could not be read."""
 
+    def missing(self) -> str:
+        """Return what the claims' decisions cannot do without, and is not there."""
+        if self.lost:
+            return ""
+        if self.handling is None:
+            return "BPR: required"
+        if not self.trace:
+            return "TRN02: required"
+        decided = day(self.produced) or day(self.paid_on())
+        return "" if decided else "DTM*405 or BPR16: one of them is the day of the decision, CCYYMMDD"
+
     def payer_id(self, transaction: Transaction) -> str:
         """Return the payer's own number: as a plan, as payers number themselves, as a bank knows it, or as sender."""
         return self.payer_named or self.payer_number or self.originator or transaction.sender
@@ -91,6 +102,10 @@ def facts(transaction: Transaction, body: Body, notebook: Notebook) -> Iterator[
             yield loop.fault
             continue
         faults += loop.cut
+        if loop.tag == "CLP" and (missing := payment.missing()):
+            # Once: nothing of the set is published, so that the mended file names the same facts.
+            yield Refused(number=loop.segments[0].number, rule=f"{missing}: no claim of this 835 is published")
+            return
         try:
             if loop.tag == "CLP":
                 yield from _claim(transaction, payment, loop, notebook)
@@ -127,9 +142,11 @@ def _claim(transaction: Transaction, payment: _Payment, loop: Loop, notebook: No
     claim_id, status = required(clp, 1), required(clp, 2)
     if loop.cut or payment.lost:
         raise Misread(clp, 1, CUT if loop.cut else LOST)
+    if not claim_id.strip("0"):
+        raise Misread(clp, 1, "0 names no claim: the payer had no number of ours, and CLP07 is its own")
     told = adjudicated(loop.segments, negated=status == _REVERSED)
     payment.claims += 1
-    payment.paid += told.paid
+    payment.paid += told.paid if status != _PRICED_ONLY else 0
     notebook.names(claim_id, claim_id, clp.at(7))
     for code in told.codes():
         if reason(code) is None:
@@ -145,39 +162,38 @@ def _responses(clp: Segment, status: str, told: Adjudicated) -> list[str]:
     """Decide from money and reasons what the payer did."""
     if status == _REVERSED:
         return ["reversed"]
-    if status == _FORWARDED:
-        return ["forwarded"]
-    if status in _PENDED:
-        return ["pended"]
-    if status == _DENIED:
-        return ["approved" if told.paid > 0 else "denied"]
+    if told.paid > 0 and status in _UNDECIDED:
+        return ["approved"]
+    if status in _UNDECIDED:
+        return [_UNDECIDED[status]]
     if status not in _PROCESSED:
         raise Misread(clp, 2, "the claim status is one of 1 to 5, 10, 13, 15 to 17, 19 to 23 and 25")
     return [_decision(told), "forwarded"] if status in _PASSED_ON else [_decision(told)]
 
 
 def _decision(told: Adjudicated) -> str:
+    """Decide what is only said to be processed."""
     if told.paid > 0:
         return "approved"
-    if any((known := reason(code)) is not None and known.category == _PENDING_CATEGORY for code in told.codes()):
+    if told.carries(lambda code: (known := reason(code)) is not None and known.category == _PENDING_CATEGORY):
         return "pended"
-    return "denied" if told.refused() else "approved"
+    if told.carries(lambda code: refuses(code) is not False) or _UNPROCESSABLE in told.remarks:
+        return "denied"
+    # Nothing paid is approved where the contract, the patient or an earlier payer explains all of the charge.
+    return "approved" if told.balances() else "pended"
 
 
 def _fact(transaction: Transaction, payment: _Payment, loop: Loop, told: Adjudicated, response: str) -> Fact:
     clp = loop.segments[0]
     # A claim that is passed on was not decided by that, so what its decision's money lacks is told once.
     findings = set() if response == "forwarded" else set(told.findings)
-    decided = _first_date((payment.produced, payment.paid_on(), transaction.date), findings)
-    if decided is None:
-        raise Misread(clp, 1, "none of DTM*405, BPR16 and GS04 is a date, so nobody knows when this was decided")
-    if not payment.trace:
-        findings.add("no_trace")
+    decided = dated(payment.produced, findings) or dated(payment.paid_on(), findings)
+    assert decided is not None  # what is missing was told before the first claim
     if any((known := reason(code)) is not None and not in_force(known, decided) for code in told.codes()):
         findings.add("retired_reason")
     status = clp.at(2)
-    if status == _DENIED and response == "approved":
-        findings.add("paid_though_denied")
+    if status in _UNDECIDED and response == "approved":
+        findings.add("paid_against_status")
     payer_id = payment.payer_id(transaction)
     data = _data(payment, clp, told, response, decided, findings)
     return Fact(
@@ -221,18 +237,15 @@ def _data(
     }
 
 
-def _first_date(candidates: tuple[str, ...], findings: set[Finding]) -> date | None:
-    return next((found for text in candidates if (found := dated(text, findings)) is not None), None)
-
-
 def _provider_adjustments(plb: Segment, notebook: Notebook, room: int) -> list[ProviderAdjustment]:
     found: list[ProviderAdjustment] = []
     for position in _PLB_PAIRS:
         value = cents(plb, position + 1)
         if value is None:
             continue
-        code, *rest = plb.parts(position)
-        reference = rest[0] if rest else ""
+        code, *rest = components(plb, position, set())
+        # Behind the first blank some payers put the patient's number.
+        reference = (rest[0] if rest else "").partition(" ")[0]
         if len(reference) > MAX_REFERENCE_CHARACTERS:
             raise Misread(
                 plb, position, f"the reference (component 2) has at most {MAX_REFERENCE_CHARACTERS} characters"

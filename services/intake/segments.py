@@ -25,6 +25,7 @@ _PADDING: Final = re.compile(rb"[ \t\r\n\0\x1a]*+")
 _BARE: Final = re.compile(rb"ST([^\w\s])[0-9]{3}\1[0-9A-Za-z]{1,9} *(?:\1[0-9A-Za-z]{0,35}){0,2}(?!\1)([^\w\s]|\r?\n)")
 _BARE_COMPONENT: Final = b":"
 _ISA: Final = b"ISA"
+_TAG: Final = re.compile(r"[A-Z][A-Z0-9]{1,2}")
 _INTERCHANGE_END: Final = "IEA"
 # The only ones whose own end may be missing with the file's: no money is in them.
 _TRAILERS: Final = ("SE", "GE", _INTERCHANGE_END)
@@ -142,9 +143,13 @@ class _Reader:
             self._number += 1
             first = False
             elements = text.split(between)
+            elements[0] = elements[0].rstrip()
             if self._cut and elements[0] not in _TRAILERS:
                 yield Unreadable(self._number, "the file ends inside this segment")
                 return
+            if not _TAG.fullmatch(elements[0]):
+                yield Unreadable(self._number, "a segment begins with a tag of two or three letters and digits")
+                continue
             yield Segment(self._number, elements, inside)
             if elements[0] == _INTERCHANGE_END:
                 return

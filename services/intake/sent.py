@@ -3,11 +3,13 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
+from services.intake.elements import day
 from services.intake.envelope import Transaction
 from services.intake.facts import Fact
 
@@ -20,29 +22,27 @@ CREATE TABLE IF NOT EXISTS submission (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS submission_batch ON submission (sender, receiver, batch, sent);
 """
-# Control numbers come round again: the set, batch or group meant is the last one sent by then.
-_OF_SET: Final = """
-SELECT claim_id, submission_id, payer_id, payer_rank FROM submission
-WHERE sender = :sender AND receiver = :receiver AND group_control = :group_control AND control = :control
-  AND sent = (SELECT max(sent) FROM submission WHERE sender = :sender AND receiver = :receiver
-              AND group_control = :group_control AND control = :control AND sent <= :until)
-"""
-_OF_BATCH: Final = """
-SELECT claim_id, submission_id, payer_id, payer_rank FROM submission
-WHERE sender = :sender AND receiver = :receiver AND batch = :batch
-  AND sent = (SELECT max(sent) FROM submission WHERE sender = :sender AND receiver = :receiver
-              AND batch = :batch AND sent <= :until)
-"""
-_SETS: Final = """
-SELECT DISTINCT control FROM submission
-WHERE sender = :sender AND receiver = :receiver AND group_control = :group_control
-  AND sent = (SELECT max(sent) FROM submission WHERE sender = :sender AND receiver = :receiver
-              AND group_control = :group_control AND sent <= :until)
-"""
+_WHICH: Final = "sender = :sender AND receiver = :receiver AND "
+_SET: Final = _WHICH + "group_control = :group_control AND control = :control"
+_GROUP: Final = _WHICH + "group_control = :group_control"
+_BATCH: Final = _WHICH + "batch = :batch"
+_TIMES: Final = "SELECT DISTINCT sent FROM submission WHERE {} AND sent <= :until ORDER BY sent DESC LIMIT 2"
+_CLAIMS: Final = "SELECT claim_id, submission_id, payer_id, payer_rank FROM submission WHERE {} AND sent = :sent"
+_CONTROLS: Final = "SELECT DISTINCT control FROM submission WHERE {} AND sent = :sent"
 _BUSY_LIMIT_S: Final = 30
-_AT_ONCE: Final = 1_000
+_APART: Final = timedelta(days=7)
+"""How far apart two uses of a number must lie for an answer to mean the later one: answers come within days."""
+_SKEW: Final = timedelta(days=1)
+"""By how much an answer's day may be before the day of what it answers, as partners' zones differ."""
 _END_OF_DAY: Final = "z"
 """Sorts behind every time of day."""
+
+
+AMBIGUOUS: Final = f"what carries this number was sent twice within {_APART.days} days: nothing tells which is meant"
+
+
+class Ambiguous(Exception):
+    """A number was used twice within days, so that nobody knows which use is meant."""
 
 
 class Submission(Struct, frozen=True):
@@ -61,9 +61,9 @@ class Sent:
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch(mode=0o600)  # whose claims they are is nobody else's business
-        self._database = sqlite3.connect("" if file is None else file, timeout=_BUSY_LIMIT_S)
-        self._database.executescript(_SCHEMA)
-        self._noted = 0
+        # Each statement for itself, so that no other intake waits while a slow Kafka is waited for.
+        self._database = sqlite3.connect("" if file is None else file, timeout=_BUSY_LIMIT_S, isolation_level=None)
+        self._database.executescript("PRAGMA journal_mode = wal; PRAGMA synchronous = normal;" + _SCHEMA)
 
     @classmethod
     def copy_of(cls, file: Path) -> "Sent":
@@ -83,35 +83,44 @@ class Sent:
             *(transaction.date + transaction.time, fact.claim_id, submission_id),
             *(batch, fact.data["payer_id"], fact.data["payer_rank"]),
         )
-        self._noted += 1
-        if self._noted % _AT_ONCE == 0:
-            self.commit()  # others wait for us meanwhile
         self._database.execute(f"INSERT OR IGNORE INTO submission VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
 
-    def commit(self) -> None:
-        """Make what was noted last."""
-        self._database.commit()
-
     def sets(self, answer: Transaction, group: str) -> Iterator[str]:
-        """Yield the control numbers of the sets of a group that an answer speaks of."""
-        for (control,) in self._database.execute(_SETS, _place(answer, group_control=group)):
+        """Yield the control numbers of the sets of a group that an answer speaks of; raises Ambiguous."""
+        which = self._meant(_GROUP, answer, group_control=group)
+        for (control,) in self._database.execute(_CONTROLS.format(_GROUP), which):
             yield str(control)
 
     def of_set(self, answer: Transaction, group: str, control: str) -> Iterator[Submission]:
-        """Yield the claims of the set that an answer speaks of; none where it was sent from elsewhere."""
-        for row in self._database.execute(_OF_SET, _place(answer, group_control=group, control=control)):
+        """Yield the claims of the set that an answer speaks of, none where it was sent from elsewhere.
+
+        Raises Ambiguous.
+        """
+        which = self._meant(_SET, answer, group_control=group, control=control)
+        for row in self._database.execute(_CLAIMS.format(_SET), which):
             yield Submission(*row)
 
-    def of_batch(self, answer: Transaction, batch: str) -> Iterator[Submission]:
-        """Yield the claims of a batch (BHT03) that an answer speaks of; none where it was sent from elsewhere."""
-        for row in self._database.execute(_OF_BATCH, _place(answer, batch=batch)):
+    def of_batch(self, answer: Transaction, batch: str, claim_id: str | None = None) -> Iterator[Submission]:
+        """Yield the claims of a batch (BHT03) that an answer speaks of, or that one of them; raises Ambiguous."""
+        which = self._meant(_BATCH, answer, batch=batch)
+        one = "" if claim_id is None else " AND claim_id = :claim_id"
+        for row in self._database.execute(_CLAIMS.format(_BATCH) + one, {**which, "claim_id": claim_id}):
             yield Submission(*row)
 
     def close(self) -> None:
         """Close the file."""
         self._database.close()
 
-
-def _place(answer: Transaction, **named: str) -> dict[str, str]:
-    """Return where to look: an answer comes from whom the set was sent to, on its day or later by their clock."""
-    return {**named, "sender": answer.receiver, "receiver": answer.sender, "until": answer.date + _END_OF_DAY}
+    def _meant(self, which: str, answer: Transaction, **named: str) -> dict[str, str]:
+        """Return where to look: an answer comes from whom it was sent to, and means what was last sent by then."""
+        place = {**named, "sender": answer.receiver, "receiver": answer.sender, "sent": ""}
+        answered_on = day(answer.date)
+        if answered_on is None:
+            return place
+        times: list[str] = []
+        for latest in (answered_on, answered_on + _SKEW):
+            until = {"until": f"{latest:%Y%m%d}{_END_OF_DAY}"}
+            times = times or [str(sent) for (sent,) in self._database.execute(_TIMES.format(which), place | until)]
+        if len(times) > 1 and times[1] >= f"{answered_on - _APART:%Y%m%d}":
+            raise Ambiguous
+        return place | {"sent": times[0] if times else ""}

@@ -5,6 +5,7 @@ nothing: its F categories announce what the 835 decides.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -17,19 +18,21 @@ from services.intake.facts import Fact, Finding, Outcome, Refused, Unpublished, 
 from services.intake.loops import CUT, LOST, Loop, loops
 from services.intake.notebook import MAX_ANSWERS, Notebook
 from services.intake.segments import Segment
-from services.intake.sent import Sent
+from services.intake.sent import AMBIGUOUS, Ambiguous, Sent
 
 SOURCE: Final = "/x12/277"
 
 _CLAIM_ACKNOWLEDGEMENT: Final = "X214"
 _PAYER: Final = "PR"
 _SOURCE_LEVEL: Final = "20"
+_RECEIVER_LEVEL: Final = "21"
 _DEPENDANT: Final = "23"
 _CLAIM_LEVELS: Final = frozenset({"22", _DEPENDANT, "PT"})
 _COMPOSITES: Final = (1, 10, 11)
+_REJECTED: Final = frozenset({"A3", "A6", "A7", "A8"})
 # The first of these that any status of a claim says is what was answered: a claim with one bad line is rejected.
 _RESPONSES: Final = (
-    ("rejected", frozenset({"A3", "A6", "A7", "A8"})),
+    ("rejected", _REJECTED),
     ("information_requested", frozenset(f"R{number}" for number in range(18))),
     ("pended", frozenset({"P0", "P1", "P2", "P3", "P4", "P5"})),
     ("accepted", frozenset({"A2"})),
@@ -49,6 +52,8 @@ class _Above(Struct):
     source: str = ""
     """NM101 of who answers."""
     payer_id: str = ""
+    batch: str = ""
+    """The 837's own number (BHT03), as who received it gives it back (TRN02 of 2200B)."""
     received_on: str = ""
     member: str = ""
     lost: Literal["", "level", "source", "set"] = ""
@@ -113,6 +118,8 @@ def facts(transaction: Transaction, body: Body, zone: ZoneInfo, sent: Sent, note
                 yield from _answered(transaction, above, loop, zone, sent, notebook)
         except Misread as misread:
             yield Refused(number=misread.number, rule=misread.rule)
+        except Ambiguous:
+            yield Refused(number=loop.segments[0].number, rule=f"TRN02: {AMBIGUOUS}")
     if above.bht is None:
         yield Refused(number=transaction.number, rule="BHT: required in a 277")
 
@@ -132,7 +139,9 @@ def _note(above: _Above, segments: list[Segment]) -> None:
                 above.member = segment.at(9)
             case "NM1", "QC" if not above.member:
                 above.member = segment.at(9)
-            case "DTP", "050" if above.level == "21":
+            case "TRN", _ if above.level == _RECEIVER_LEVEL:
+                above.batch = segment.at(2)
+            case "DTP", "050" if above.level in (_SOURCE_LEVEL, _RECEIVER_LEVEL):
                 above.received_on = segment.at(3)
 
 
@@ -147,6 +156,8 @@ def _answered(
         if answer.response != "rejected":
             yield Unpublished(number=answer.first.number, claim_id="", said=answer.said, why="speaks of no claim")
             return
+        if above.level != _RECEIVER_LEVEL:
+            raise Misread(answer.first, 1, "a provider's claims are rejected, and nothing names them")
         if not notebook.answers("batch", transaction.sender, transaction.receiver, answer.trace):
             raise Misread(answer.first, 1, f"a file answers a batch at most {MAX_ANSWERS} times")
         known = False
@@ -162,8 +173,19 @@ def _answered(
         why = "advice: the 835 decides" if answer.said.startswith("277 F") else "no step of a claim"
         yield Unpublished(number=answer.first.number, claim_id=claim_id, said=answer.said, why=why)
         return
-    named = {"payer_id": above.payer_id or transaction.sender}
+    named = {"payer_id": above.payer_id or transaction.sender, **_submission(transaction, above, claim_id, sent)}
     yield _fact(transaction, above, answer, claim_id, zone, findings, named)
+
+
+def _submission(transaction: Transaction, above: _Above, claim_id: str, sent: Sent) -> dict[str, str]:
+    """Return which submission is answered, where a 277CA gives back a batch that was read and holds the claim once."""
+    if not above.batch or _CLAIM_ACKNOWLEDGEMENT not in transaction.version:
+        return {}
+    try:
+        found = list(islice(sent.of_batch(transaction, above.batch, claim_id), 2))
+    except Ambiguous:
+        return {}
+    return {"submission_id": found[0].submission_id} if len(found) == 1 else {}
 
 
 def _answer(segments: list[Segment]) -> _Answer:
@@ -185,7 +207,8 @@ def _answer(segments: list[Segment]) -> _Answer:
                 _state(answer, segment, of_lines if in_line else answer.categories)
                 if not in_line:
                     answer.on = max(answer.on, segment.at(2))
-    answer.categories = answer.categories or of_lines
+    if not answer.categories or of_lines & _REJECTED:
+        answer.categories |= of_lines
     answer.on = answer.on or answer.first.at(2)
     return answer
 
@@ -238,7 +261,10 @@ def _fact(
         number=answer.first.number,
         source=SOURCE,
         claim_id=claim_id,
-        identity=(named["payer_id"], answer.payer_claim_number, answer.response, time, statuses),
+        identity=(
+            *(named["payer_id"], above.batch, named.get("submission_id", "")),
+            *(answer.payer_claim_number, answer.response, time, statuses),
+        ),
         time=time,
         data=given(
             response=answer.response,
@@ -254,13 +280,17 @@ def _fact(
 
 
 def _time(transaction: Transaction, above: _Above, answer: _Answer, zone: ZoneInfo, findings: set[Finding]) -> str:
-    """Return the day of the status; a 277CA, sent once and at once, knows the time of day as well."""
+    """Return the day of the status; of a 277CA the time at which it was written, which is never before the submission.
+
+    A status's own day may be: at its midnight it would speak of the submission before.
+    """
     written = day(above.bht.at(4)) if above.bht is not None else None
     stated = day(answer.on)
     if answer.on and stated is None:
         findings.add("bad_date")
+    if _CLAIM_ACKNOWLEDGEMENT in transaction.version and written is not None and above.bht is not None:
+        return instant(written, above.bht.at(5), zone)
     on = stated or written or day(transaction.date)
     if on is None:
         raise Misread(answer.first, 2, "neither STC02 nor BHT04 nor GS04 is a date")
-    known = _CLAIM_ACKNOWLEDGEMENT in transaction.version and on == written and above.bht is not None
-    return instant(on, above.bht.at(5) if known and above.bht is not None else "", zone)
+    return instant(on, "", zone)

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from events.contracts import MAX_LIST_ITEMS
 from services.intake.elements import Misread, components, dated, instant, required, required_cents, units
 from services.intake.envelope import Body, Transaction
-from services.intake.facts import NO_PROCEDURE, Fact, Finding, Outcome, Refused, amount, fact_key, given
+from services.intake.facts import NO_PROCEDURE, Fact, Finding, Outcome, Refused, amount, fact_key, given, line_ids
 from services.intake.loops import CUT, LOST, Loop, loops
 from services.intake.segments import Segment
 
@@ -28,7 +28,6 @@ _SUBSCRIBER_BEGINS: Final = ("HL", "SBR", "NM1")
 _UNKNOWN_RANK: Final = ("", "U")
 # CLM05-3 (NUBC type-of-bill frequency). The others bill a stay in parts, which no state of a claim can say.
 _KINDS: Final = {"1": "original", "7": "replacement", "8": "void"}
-_MAX_LINE_ID: Final = 16
 _SUFFIX_DIGITS: Final = 12
 
 
@@ -41,12 +40,15 @@ class _Batch(Struct):
     rank: str = ""
     payer_id: str = ""
     member: str = ""
+    """The subscriber's number with the payer."""
+    dependant: str = ""
+    """The patient's, where it is another's and has one."""
     lost: Literal["", "subscriber", "batch"] = ""
     """What may have stood in bytes that could not be read."""
 
     def opens(self) -> None:
         """Forget the last subscriber."""
-        self.rank = self.payer_id = self.member = ""
+        self.rank = self.payer_id = self.member = self.dependant = ""
         self.lost = "batch" if self.lost == "batch" else ""
 
     def loses(self) -> None:
@@ -66,12 +68,11 @@ class _Line(Struct):
     units: int | None = None
     day: str = ""
 
-    def told(self, findings: set[Finding]) -> dict[str, Any]:
+    def told(self, line_id: str, findings: set[Finding]) -> dict[str, Any]:
         """Return the line as the contract writes it."""
         served = dated(self.day, findings)
-        ids = [each for each in (self.control, self.number) if 0 < len(each) <= _MAX_LINE_ID]
         return given(
-            line=ids[0] if ids else str(self.place),
+            line=line_id,
             code=self.code,
             modifiers=self.modifiers,
             units=self.units,
@@ -85,6 +86,16 @@ class _Claim(Struct):
 
     payer_claim_number: str = ""
     lines: list[_Line] = field(default_factory=list)
+
+    def told(self, findings: set[Finding]) -> list[dict[str, Any]]:
+        """Return the lines as the contract writes them: with their control numbers, else LX01, else their places."""
+        controls = [line.control for line in self.lines]
+        ids = line_ids(controls if all(controls) else [line.number for line in self.lines])
+        return [line.told(line_id, findings) for line_id, line in zip(ids, self.lines, strict=True)]
+
+    def content(self) -> list[object]:
+        """Return the lines in a normal form, equal for equal claims however they are written."""
+        return [[line.code, line.modifiers, line.charge, line.units, line.day] for line in self.lines]
 
 
 def facts(transaction: Transaction, body: Body, zone: ZoneInfo) -> Iterator[Outcome]:
@@ -141,6 +152,8 @@ def _note(batch: _Batch, segments: list[Segment]) -> None:
     # A patient's HL (23) stands below the subscriber's, whose payer and member number stay.
     if first is not None and first.tag in _SUBSCRIBER_BEGINS and (first.tag != "HL" or first.at(3) != _PATIENT):
         batch.opens()
+    elif first is not None and first.tag == "HL":
+        batch.dependant = ""
     for segment in segments:
         match segment.tag, segment.at(1):
             case "BHT", _:
@@ -155,8 +168,8 @@ def _note(batch: _Batch, segments: list[Segment]) -> None:
                 batch.payer_id = segment.at(9)
             case "NM1", "IL":
                 batch.member = segment.at(9)
-            case "NM1", "QC" if not batch.member:
-                batch.member = segment.at(9)
+            case "NM1", "QC":
+                batch.dependant = segment.at(9)
 
 
 def _fact(transaction: Transaction, batch: _Batch, loop: Loop, zone: ZoneInfo) -> Fact:
@@ -178,10 +191,9 @@ def _fact(transaction: Transaction, batch: _Batch, loop: Loop, zone: ZoneInfo) -
     sent_on, clock = _sent(transaction, batch, findings)
     if sent_on is None:
         raise Misread(clm, 1, "neither BHT04 nor GS04 is a date, so nobody knows when this was sent")
-    lines = [line.told(findings) for line in claim.lines]
     stamp = () if batch.bht is None else tuple(batch.bht.at(element) for element in (3, 4, 5))
     identity = (batch.submitter or transaction.sender, *stamp, kind, rank, payer_id)
-    identity += (total, claim.payer_claim_number, lines)
+    identity += (total, claim.payer_claim_number, claim.content())
     # A batch's number alone may be a program's constant; what is put behind it tells its submissions apart.
     named = (stamp[0] if stamp else transaction.control)[:MAX_BATCH_CHARACTERS]
     key = fact_key(SOURCE, claim_id, identity).hex()
@@ -198,11 +210,11 @@ def _fact(transaction: Transaction, batch: _Batch, loop: Loop, zone: ZoneInfo) -
             payer_rank=rank,
             clearinghouse=receiver if receiver != payer_id and receiver else None,
             total_charge=amount(total),
-            lines=lines,
+            lines=claim.told(findings),
             payer_claim_number=claim.payer_claim_number or None,
         ),
         findings=tuple(sorted(findings)),
-        member=batch.member,
+        member=batch.dependant or batch.member,
     )
 
 

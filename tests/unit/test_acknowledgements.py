@@ -98,16 +98,22 @@ def test_a_status_that_no_list_has_is_refused_alone(stc: str, rule: str) -> None
         (("STC*A3:21*20260603*U*100******A1:19*P1:20",), "rejected"),
         (("STC*A1:19*20260603", "STC*A2:20*20260603"), "accepted"),
         (("STC*P1:20*20260603*********R4:1",), "information_requested"),
-        (("STC*A2:20*20260603*WQ*100", "SVC*HC:97124*100", "STC*A7:562*20260603*U*100"), "accepted"),
+        (("STC*A2:20*20260603*WQ*100", "SVC*HC:97124*100", "STC*A7:562*20260603*U*100"), "rejected"),
         (("SVC*HC:97124*100", "STC*A1:19*20260603", "SVC*HC:97140*100", "STC*A7:562*20260603*U*100"), "rejected"),
     ],
     ids=[
-        *("in the second composite", "in the first", "in two segments", "asked for", "the claim's own word first"),
+        *(
+            "in the second composite",
+            "in the first",
+            "in two segments",
+            "asked for",
+            "one bad line of an accepted claim",
+        ),
         "one bad line of a claim without a word of its own",
     ],
 )
 def test_the_gravest_status_is_the_answer(stc: tuple[str, ...], response: str) -> None:
-    """A claim with several statuses is rejected by one of them; its lines speak only where it says nothing itself."""
+    """A claim with several statuses is rejected by one of them, and by one of its lines."""
     found = answered(*claim("A1", *stc))
     assert [each["response"] for each in data(found)] == [response]
     codes = [part for segment in stc if segment.startswith("STC") for part in segment.split("*")[1:] if ":" in part]
@@ -184,12 +190,12 @@ def test_a_dependant_goes_by_the_subscribers_number() -> None:
     [
         ("America/New_York", "20260603", "2026-06-03T09:30:00-04:00"),
         ("America/Los_Angeles", "20260603", "2026-06-03T09:30:00-07:00"),
-        ("America/New_York", "20260602", "2026-06-02T00:00:00Z"),
+        ("America/New_York", "20260602", "2026-06-03T09:30:00-04:00"),
         ("America/New_York", "", "2026-06-03T09:30:00-04:00"),
     ],
 )
 def test_a_277ca_knows_its_time_of_day(zone: str, stc_day: str, time: str) -> None:
-    """A status of the day on which a 277CA was written has its time, in the zone that is set; another day has none."""
+    """What a 277CA says it says when it is written, in the zone that is set, whatever day its statuses name."""
     found = read(file(*interchange(acknowledged(*RECEIVER, *claim("A1", f"STC*A2:20*{stc_day}")))), zone=zone)
     assert [event["time"] for event in events(found)] == [time]
 

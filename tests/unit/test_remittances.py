@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.intake.facts import Unpublished
+from services.intake.facts import Remittance, Unpublished
 from tests.x12_files import data, decided, events, file, findings, interchange, of, read, refusals, remittance, remitted
 
 LINE = "SVC*HC:97124*100*{}**4"
@@ -52,14 +52,6 @@ def test_money_and_reasons_decide(paid: str, cas: tuple[str, ...], expected: str
         ("19", ["approved", "forwarded"], 1),
         ("20", ["approved", "forwarded"], 2),
         ("21", ["approved", "forwarded"], 3),
-        ("23", ["forwarded"], None),
-        ("4", ["approved"], None),
-        ("5", ["pended"], None),
-        ("10", ["pended"], None),
-        ("13", ["pended"], None),
-        ("15", ["pended"], None),
-        ("16", ["pended"], None),
-        ("17", ["pended"], None),
     ],
 )
 def test_the_claim_status_tells_the_payers_rank(status: str, responses: list[str], rank: int | None) -> None:
@@ -81,11 +73,21 @@ def test_a_claim_that_is_only_passed_on_carries_no_money() -> None:
     }
 
 
-def test_a_denied_claim_with_money_is_approved_and_told() -> None:
-    """Status 4 with a payment is an approval, because the money is real; the contradiction is a finding."""
-    found = remitted(decided("A1*4*100*80", "CAS*CO*45*20"))
-    assert [response["response"] for response in data(found)] == ["approved"]
-    assert findings(found) == ["paid_though_denied"]
+@pytest.mark.parametrize(
+    ("status", "unpaid"),
+    [("4", "denied"), ("23", "forwarded"), *((status, "pended") for status in ("5", "10", "13", "15", "16", "17"))],
+)
+def test_what_is_paid_against_its_status_is_approved_and_told(status: str, unpaid: str) -> None:
+    """A claim that is said to be denied, passed on or pended is, and names no rank; where money was paid all the same
+    it is approved, because the money is real, and the contradiction is a finding.
+    """
+    [response] = data(remitted(decided(f"A1*{status}*100*0", "CAS*CO*45*100"), total="0"))
+    assert (response["response"], "payer_rank" in response) == (unpaid, False)
+    found = remitted(decided(f"A1*{status}*100*80", "CAS*CO*45*20"))
+    assert [(each["response"], each["paid"], "payer_rank" in each) for each in data(found)] == [
+        ("approved", "80.00", False)
+    ]
+    assert findings(found) == ["paid_against_status"]
 
 
 def test_a_denied_claim_without_money_is_denied_whatever_its_reasons() -> None:
@@ -144,11 +146,16 @@ def test_a_reversal_takes_back_what_was_allowed_however_it_is_signed() -> None:
         assert (back["allowed"], back["lines"][0]["allowed"]) == ("-95.00", "-95.00")
 
 
-def test_a_payment_without_a_trace_is_told() -> None:
-    """Where TRN is missing nothing ties a claim to money in the bank: a finding on each claim."""
-    whole = remittance(decided("A1*1*100*80", "CAS*CO*45*20"))
-    found = read(file(*interchange(tuple(each for each in whole if not each.startswith("TRN")))))
-    assert ("trace" in data(found)[0], findings(found)) == (False, ["no_trace", "wrong_count"])
+@pytest.mark.parametrize("lacking", ["BPR", "TRN", "DTM"])
+def test_a_payment_that_lacks_what_names_its_facts_publishes_none(lacking: str) -> None:
+    """Without payment, trace or day nothing of an 835 is published: mended, its claims would count a second time."""
+    claims = [decided(f"A{number}*1*100*80", "CAS*CO*45*20") for number in (1, 2)]
+    whole = remittance(*claims, total="160", paid_on="")
+    found = read(file(*interchange(tuple(each for each in whole if not each.startswith(lacking)))))
+    assert (events(found), of(Remittance, found)) == ([], [])
+    [(_, rule)] = refusals(found)
+    assert rule.startswith(lacking)
+    assert rule.endswith(": no claim of this 835 is published")
 
 
 def test_a_reversal_that_pays_is_refused() -> None:
@@ -156,7 +163,7 @@ def test_a_reversal_that_pays_is_refused() -> None:
     found = remitted(decided("A1*22*100*80", "CAS*CO*45*20"))
     assert events(found) == []
     assert [rule for _, rule in refusals(found)] == [
-        "$.data.charge: a reversal carries the negated amounts: none above zero"
+        "$.data.paid: a reversal carries the negated amounts: none above zero"
     ]
 
 
@@ -236,11 +243,3 @@ def test_the_day_of_a_decision_is_the_first_that_is_told() -> None:
     assert days == {"2026-06-01"}
     strange = read(file(*interchange(remittance(claim, decided="20261301"))))
     assert ([day["decided_on"] for day in data(strange)], findings(strange)) == (["2026-06-03"], ["bad_date"])
-
-
-def test_a_remittance_without_its_payment_is_refused() -> None:
-    """An 835 without BPR is no payment of anything; its claims are told all the same."""
-    whole = remittance(decided("A1*1*100*80", "CAS*CO*45*20"))
-    found = read(file(*interchange(tuple(each for each in whole if not each.startswith("BPR")))))
-    assert len(events(found)) == 1
-    assert refusals(found) == [(3, "BPR: required in an 835")]

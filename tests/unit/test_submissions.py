@@ -40,7 +40,7 @@ def test_an_event_says_what_the_claim_says() -> None:
         "lines": [
             {"line": "1", "code": "97124", "units": 1, "charge": "60.00", "date_of_service": "2026-05-01"},
             {
-                "line": "LINE-2",
+                "line": "2",
                 "code": "97140",
                 "modifiers": ["GP", "59", "KX"],
                 "units": 2,

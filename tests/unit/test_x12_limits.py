@@ -132,6 +132,9 @@ def test_a_status_without_a_day_has_the_files(
     assert ([event["time"] for event in events(found)], findings(found)) == ([time], told)
 
 
+NONE_PUBLISHED = ": no claim of this 835 is published"
+
+
 def test_an_answer_that_nobody_can_date_is_refused() -> None:
     """Without any day nobody knows when something was answered, so it is told and not published."""
     status = read(file(*interchange(acknowledged(*STATUS, "STC*A2:20*", day=""), day="20261301")))
@@ -144,7 +147,7 @@ def test_an_answer_that_nobody_can_date_is_refused() -> None:
     ]
     undated = remittance(FINE[0], decided="", paid_on="20261301")
     assert refusals(read(file(*interchange(undated, day="20261301")))) == [
-        (9, "CLP01: none of DTM*405, BPR16 and GS04 is a date, so nobody knows when this was decided"),
+        (9, f"DTM*405 or BPR16: one of them is the day of the decision, CCYYMMDD{NONE_PUBLISHED}"),
     ]
 
 
