@@ -88,6 +88,8 @@ def _reading(
 ) -> Iterator[tuple[Tally, Iterator[Publishable], _Shown]]:
     """Lend the events of the files, and what counts and shows the rest while they are read."""
     tally, shown = Tally(), _Shown()
+    if report is not None and any(file != "-" and report.exists() and report.samefile(file) for file in files):
+        raise terminal.Wrong("The report would take the place of a file that is to be read: give it another name.")
     with ExitStack() as ending:
         reading = ending.enter_context(reading_of(given, keep=keep))
         kept = None if report is None else ending.enter_context(Report(report))

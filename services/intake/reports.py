@@ -1,5 +1,6 @@
 """All that a file holds and that is no event, as JSON Lines: findings, refusals, remittances with their adjustments."""
 
+import os
 from pathlib import Path
 from typing import Self
 
@@ -26,7 +27,8 @@ class Report:
 
     def begins(self, file: str) -> None:
         """Say of which file the lines are that follow."""
-        self._line({"what": "file", "file": file})
+        # A name need not be text.
+        self._line({"what": "file", "file": os.fsencode(file).decode(errors="backslashreplace")})
 
     def write(self, item: Remark | Unpublished | Remittance | Refused) -> None:
         """Write one line."""

@@ -30,6 +30,8 @@ PAUSES_S: Final = (1, 2, 5, 10, 30)
 DONE: Final = "done"
 FAILED: Final = "failed"
 REPORT: Final = ".report.jsonl"
+MAX_NAME_BYTES: Final = 230
+"""Of a name in done/ and failed/: file systems allow 255, and a number and the report's ending must fit."""
 STOP_LIMIT_S: Final = 3
 """How long a file under way may take to be let go of when we are to end, whatever Kafka does."""
 
@@ -57,14 +59,13 @@ async def run(settings: Settings, folder: Path) -> int:
         while not stop.is_set():
             pause_s = LOOK_S
             try:
-                for file in _settled(folder):
-                    await _take(settings, folder, file, reading, stop)
+                if await _take_all(settings, folder, reading, stop):
                     failures = 0
             except _Stopped:
                 break
-            except (KafkaError, TopicsUnfit, OSError, sqlite3.OperationalError) as error:
+            except (KafkaError, TopicsUnfit, sqlite3.OperationalError) as error:
                 told = str(error) if isinstance(error, TopicsUnfit) else type(error).__name__
-                _log.warning("a file waits: %s", told)
+                _log.warning("files wait: %s", told)
                 pause_s = PAUSES_S[min(failures, len(PAUSES_S) - 1)]
                 failures += 1
             with suppress(TimeoutError):
@@ -88,11 +89,27 @@ def _make_ready(folder: Path) -> IO[bytes]:
     return lock
 
 
+async def _take_all(settings: Settings, folder: Path, reading: Reading, stop: asyncio.Event) -> bool:
+    """Take every file that is ready; say whether one was. One that cannot be read or moved holds up no other."""
+    taken = False
+    try:
+        ready = _settled(folder)
+    except OSError as error:
+        _log.warning("the folder cannot be read: %s", type(error).__name__)
+        return False
+    for file in ready:
+        try:
+            taken = await _take(settings, folder, file, reading, stop) or taken
+        except OSError as error:
+            _log.warning("a file waits: %s", type(error).__name__)
+    return taken
+
+
 def _settled(folder: Path) -> list[Path]:
     """Return the files that nobody writes to any more, the oldest first."""
     now = time.time()
     waiting = [
-        (entry.stat().st_mtime, Path(entry.path))
+        (_written_at(entry.stat(), now), Path(entry.path))
         for entry in os.scandir(folder)
         if entry.is_file(follow_symlinks=False) and not entry.name.startswith(".")
     ]
@@ -105,14 +122,25 @@ def _settled(folder: Path) -> list[Path]:
     ]
 
 
-async def _take(settings: Settings, folder: Path, file: Path, reading: Reading, stop: asyncio.Event) -> None:
-    """Publish a file and move it aside; whoever dies on the way leaves it to be read again."""
+def _written_at(status: os.stat_result, now: float) -> float:
+    """Return when a file was written to; where its own clock is ahead, when it came to be here."""
+    return status.st_mtime if status.st_mtime <= now else status.st_ctime
+
+
+async def _take(settings: Settings, folder: Path, file: Path, reading: Reading, stop: asyncio.Event) -> bool:
+    """Publish a file and move it aside; whoever dies on the way leaves it to be read again.
+
+    Returns False, and leaves the file, where another one took its place meanwhile.
+    """
+    before = _which(file)
     begun = folder / REPORT
     tally = Tally()
     with Report(begun) as report:
         report.begins(file.name)
         await _unless_stopped(publish(settings, _records(file, reading, tally, report)), stop)
         report.ends(tally)
+    if _which(file) != before:
+        return False
     aside = _move_aside(folder, file, begun, tally)
     metrics.took_file(tally)
     # No name: people put names of patients into those of files.
@@ -123,6 +151,13 @@ async def _take(settings: Settings, folder: Path, file: Path, reading: Reading, 
         tally.refused,
         tally.findings.total(),
     )
+    return True
+
+
+def _which(file: Path) -> tuple[int, int, int, int]:
+    """Return what tells a file from one that is put in its place, or written to."""
+    status = file.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 async def _unless_stopped(publishing: Coroutine[Any, Any, int], stop: asyncio.Event) -> None:
@@ -158,6 +193,7 @@ def _move_aside(folder: Path, file: Path, report: Path, tally: Tally) -> Path:
 
 def _free(folder: Path, name: str) -> Path:
     """Return a path in a folder that no file has: the name, or with a number where it comes again."""
+    name = os.fsdecode(os.fsencode(name)[:MAX_NAME_BYTES])
     path, number = folder / name, 1
     while path.exists():
         number += 1

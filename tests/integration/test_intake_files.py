@@ -216,6 +216,13 @@ async def test_a_broken_claim_takes_no_other_with_it(ours: Settings, tmp_path: P
     assert report[3]["balanced"] is False
 
 
+async def test_a_report_never_takes_the_place_of_a_file(ours: Settings, tmp_path: Path) -> None:
+    """Naming a file as its own report is refused before anything is written."""
+    (path,) = written(tmp_path, {"4.835": REMITTED})
+    done = await intake(ours, "--dry-run", path, "--report", path)
+    assert (done.returncode, done.stdout, path.read_bytes()) == (2, "", REMITTED)
+
+
 @pytest.mark.parametrize("arguments", [["--dry-run", "missing.835"], ["missing.835"], ["--dry-run", "."]])
 async def test_a_file_that_is_not_there_is_one_sentence(ours: Settings, arguments: list[str]) -> None:
     """A path that names no file ends with exit code 2 and says so."""

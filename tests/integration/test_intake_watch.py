@@ -115,11 +115,34 @@ async def test_files_wait_while_kafka_is_away(ours: Settings, inbox: Path, tmp_p
     put(inbox, "a.837", GOOD)
     away = ours.model_copy(update={"kafka": f"127.0.0.1:{free_port()}"})
     async with watch(away, inbox, log) as running:
-        await running.says("a file waits")
+        await running.says("files wait")
         assert await running.stop() < 10
     assert (inbox / "a.837").exists()
     async with watch(ours, inbox, log):
         await arrived(inbox / DONE, "a.837", log)
+
+
+async def test_no_file_holds_up_another(ours: Settings, inbox: Path, tmp_path: Path) -> None:
+    """Names that are no text or as long as may be, a clock that is ahead, and a file replaced while it is read: each is
+    published and moved aside, and nothing else waits for it.
+    """
+    log = tmp_path / "watch.log"
+    long_name = "n" * 250
+    put(inbox, os.fsdecode(b"P\xe9rez.837"), GOOD)
+    (inbox / long_name).write_bytes(GOOD)
+    ahead = time.time() + 86_400
+    put(inbox, "ahead.837", GOOD)
+    os.utime(inbox / "ahead.837", (ahead, ahead))
+    claims = [sent(f"R-{n}*90***11:B:1*Y*A*Y*Y", *served(1, "97124", "90")) for n in range(3_000)]
+    put(inbox, "replaced.837", file(*interchange(batch(*claims))))
+    async with watch(ours, inbox, log):
+        await until(lambda: published_some(ours), 30, "some records", log)
+        put(inbox, "replaced.837", GOOD.replace(b"W-1", b"W-9"))
+        moved = await arrived(inbox / DONE, "replaced.837", log)
+        assert b"W-9" in moved.read_bytes()
+        assert "W-9" in {claim for claim, _ in await identities(ours, await published(ours))}
+        for name in (os.fsdecode(b"P\xe9rez.837"), "ahead.837", long_name[:230]):
+            await arrived(inbox / DONE, name, log)
 
 
 async def test_a_silent_kafka_keeps_nobody_from_ending(ours: Settings, inbox: Path, tmp_path: Path) -> None:
