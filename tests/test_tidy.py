@@ -44,6 +44,7 @@ FLOORS = (
     ("services.intake.acknowledgements", "services.intake.statuses", "services.intake.remittances"),
     ("services.intake.submissions", "services.intake.adjudication", "services.intake.sent"),
     ("services.intake.elements", "services.intake.loops"),
+    ("services.intake.payments",),
     ("services.intake.facts", "services.intake.notebook"),
     ("services.intake.envelope",),
     ("services.intake.segments",),

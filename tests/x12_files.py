@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from services.intake.facts import Refused, Remark
 from services.intake.files import CHUNK_BYTES, Item, Publishable, Reading, items
 from services.intake.notebook import Notebook
+from services.intake.payments import Payments
 from services.intake.sent import Sent
 
 ZONE = "America/New_York"
@@ -123,11 +124,12 @@ def acknowledged(*loops: str, source: str = "PR", day: str = "20260603", clock: 
 @contextmanager
 def reading(zone: str = ZONE, patient_key: bytes | None = None, remembered: Sent | None = None) -> Iterator[Reading]:
     """How a run reads files; what it was told to remember outlives it, all else is given back."""
-    memory, notebook = remembered or Sent(None), Notebook()
+    memory, payments, notebook = remembered or Sent(None), Payments(None), Notebook()
     try:
-        yield Reading(ZoneInfo(zone), patient_key, memory, notebook)
+        yield Reading(ZoneInfo(zone), patient_key, memory, payments, notebook)
     finally:
         notebook.close()
+        payments.close()
         if remembered is None:
             memory.close()
 

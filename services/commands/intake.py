@@ -47,6 +47,21 @@ def read_files(
 
 
 @app.command()
+def remittances(
+    trace: Annotated[str | None, typer.Argument(metavar="[TRACE]", help="Only those with this trace (TRN02).")] = None,
+    json: Json = False,
+) -> None:
+    """Print the payments that files told of, with what was taken off or added for no claim (PLB), the latest first."""
+    from services.commands.intake_files import kept_remittances, show_remittances
+
+    found = kept_remittances(trace)
+    if json:
+        terminal.show_json(found)
+    else:
+        show_remittances(found)
+
+
+@app.command()
 def reasons(
     codes: Annotated[list[str] | None, typer.Argument(metavar="[CODE]...", help="Only these.")] = None,
     json: Json = False,

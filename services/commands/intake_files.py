@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +11,8 @@ from events.codec import Record, money
 from services import terminal
 from services.commands.running import run
 from services.intake.facts import MEANINGS, ProviderAdjustment, Refused, Remittance
-from services.intake.files import Item, Publishable, Reading, Tally, chunks, items, reading_of
+from services.intake.files import KEPT_FILE, Item, Publishable, Reading, Tally, chunks, items, reading_of
+from services.intake.payments import Payments
 from services.intake.reports import Report
 from services.publish import publish
 from services.settings import Settings, Unconnected, load_unconnected
@@ -50,6 +51,17 @@ def show_files(files: Sequence[str], report: Path | None, json: bool) -> Tally:
     return tally
 
 
+def kept_remittances(trace: str | None) -> list[Remittance]:
+    """Return the payments that were read before, or those with this trace."""
+    with closing(Payments.copy_of(load_unconnected().data_dir / KEPT_FILE)) as payments:
+        return list(payments.all(trace))
+
+
+def show_remittances(remittances: Sequence[Remittance]) -> None:
+    """Print payments; provider adjustments with the claim where one is named, else with the payer's reference."""
+    _show_payments(list(map(_payment_row, remittances)))
+
+
 class _Shown:
     """What is told one by one while files are read: refusals at once, remittances at the end; neither without limit."""
 
@@ -64,22 +76,14 @@ class _Shown:
 
     def remittance(self, remittance: Remittance) -> None:
         if len(self._remittances) < MAX_SHOWN:
-            self._remittances.append(
-                (
-                    *(remittance.trace, remittance.payer_id, remittance.method, remittance.paid_on or ""),
-                    *(money(remittance.total), remittance.claims, money(remittance.claims_paid)),
-                    *(_adjusted(remittance.provider_adjustments), "" if remittance.balanced else "does not balance"),
-                )
-            )
+            self._remittances.append(_payment_row(remittance))
 
     def end(self) -> None:
         if self._refusals > MAX_SHOWN:
             terminal.say(f"… and {self._refusals - MAX_SHOWN} more: --report FILE has all of them.")
 
     def show_remittances(self) -> None:
-        columns = ("trace", "payer", "method", "paid on", "total", "claims", "claims paid", "provider adjustments", "")
-        if self._remittances:
-            terminal.show_table(columns, self._remittances)
+        _show_payments(self._remittances)
 
 
 @contextmanager
@@ -94,6 +98,20 @@ def _reading(
         reading = ending.enter_context(reading_of(given, keep=keep))
         kept = None if report is None else ending.enter_context(Report(report))
         yield tally, _read(files, reading, tally, shown, kept), shown
+
+
+def _payment_row(remittance: Remittance) -> tuple[object, ...]:
+    return (
+        *(remittance.trace, remittance.payer_id, remittance.method, remittance.paid_on or ""),
+        *(money(remittance.total), remittance.claims, money(remittance.claims_paid)),
+        *(_adjusted(remittance.provider_adjustments), "" if remittance.balanced else "does not balance"),
+    )
+
+
+def _show_payments(rows: Sequence[tuple[object, ...]]) -> None:
+    columns = ("trace", "payer", "method", "paid on", "total", "claims", "claims paid", "provider adjustments", "")
+    if rows:
+        terminal.show_table(columns, rows)
 
 
 def _adjusted(adjustments: Sequence[ProviderAdjustment]) -> str:

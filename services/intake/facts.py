@@ -123,7 +123,7 @@ class ProviderAdjustment(Struct, frozen=True, kw_only=True):
     reference: str
     amount: int
     claim_id: str | None
-    """The claim of this remittance that the reference names."""
+    """The claim that the reference names, of this remittance or of an earlier one that was read."""
 
 
 class Remittance(Struct, frozen=True, kw_only=True, tag="remittance", tag_field="what"):

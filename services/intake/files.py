@@ -26,12 +26,14 @@ from services.intake.facts import (
     fact_key,
 )
 from services.intake.notebook import Notebook
+from services.intake.payments import Payments
 from services.intake.segments import Unreadable, segments
 from services.intake.sent import Sent
 from services.settings import Unconnected
 
 CHUNK_BYTES: Final = 262_144
-SENT_FILE: Final = "intake-sent.sqlite3"
+KEPT_FILE: Final = "intake.sqlite3"
+"""In the data directory: what must be remembered between files."""
 MAX_NAMED: Final = 1_000
 """Unknown reasons that are counted one by one; X12's list has some three hundred."""
 
@@ -76,16 +78,21 @@ class Reading(Struct, frozen=True):
     patient_key: bytes | None
     """With what a patient's number becomes a reference; without it, there is none."""
     sent: Sent
+    payments: Payments
     notebook: Notebook
 
 
 @contextmanager
 def reading_of(settings: Unconnected, *, keep: bool) -> Iterator[Reading]:
-    """Lend what reading takes; without `keep` the claims that go out are not remembered for their 999."""
+    """Lend what reading takes; without `keep` nothing is remembered for the files to come."""
     key = None if settings.patient_key is None else settings.patient_key.get_secret_value().encode()
-    file = settings.data_dir / SENT_FILE
-    with closing(Sent(file) if keep else Sent.copy_of(file)) as sent, closing(Notebook()) as notebook:
-        yield Reading(ZoneInfo(settings.intake_timezone), key, sent, notebook)
+    file = settings.data_dir / KEPT_FILE
+    with (
+        closing(Sent(file) if keep else Sent.copy_of(file)) as sent,
+        closing(Payments(file) if keep else Payments.copy_of(file)) as payments,
+        closing(Notebook()) as notebook,
+    ):
+        yield Reading(ZoneInfo(settings.intake_timezone), key, sent, payments, notebook)
 
 
 class Tally(Struct):
@@ -141,8 +148,10 @@ def _set(transaction: Transaction, body: Body, reading: Reading) -> Iterator[Ite
             for item in _published(transaction, outcome, reading):
                 refused = refused or isinstance(item, Refused)
                 yield item
-        elif isinstance(outcome, Remittance) and refused:
-            yield replace(outcome, balanced=False)
+        elif isinstance(outcome, Remittance):
+            told = replace(outcome, balanced=outcome.balanced and not refused)
+            reading.payments.keep(told)
+            yield told
         else:
             yield outcome
 
@@ -152,7 +161,7 @@ def _outcomes(transaction: Transaction, body: Body, reading: Reading) -> Iterato
         case "837":
             return submissions.facts(transaction, body, reading.zone)
         case "835":
-            return remittances.facts(transaction, body, reading.notebook)
+            return remittances.facts(transaction, body, reading.payments)
         case "277":
             return statuses.facts(transaction, body, reading.zone, reading.sent, reading.notebook)
         case "999" | "997":

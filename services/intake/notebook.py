@@ -10,7 +10,6 @@ claims, so that without a limit a short file would tell some claims millions of 
 _TABLES: Final = """
 CREATE TABLE fact (key BLOB PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE answer (about TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE claim (reference TEXT PRIMARY KEY, claim_id TEXT NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -27,9 +26,8 @@ class Notebook:
         self._database.execute("DELETE FROM answer")
 
     def begin_set(self) -> None:
-        """Forget facts and claims: another transaction set begins."""
+        """Forget the facts: another transaction set begins."""
         self._database.execute("DELETE FROM fact")
-        self._database.execute("DELETE FROM claim")
 
     def ordinal(self, key: bytes) -> int:
         """Return how many times this fact was stated, this time included."""
@@ -50,16 +48,6 @@ class Notebook:
         return (
             self._database.execute("SELECT 1 FROM answer WHERE about = ?", ("\0".join(about),)).fetchone() is not None
         )
-
-    def names(self, claim_id: str, *references: str) -> None:
-        """Note by which numbers the set calls a claim; a number of two claims stays the first one's."""
-        rows = [(reference, claim_id) for reference in references if reference]
-        self._database.executemany("INSERT OR IGNORE INTO claim VALUES (?, ?)", rows)
-
-    def claim_named(self, reference: str) -> str | None:
-        """Return the claim that the set calls so."""
-        found = self._database.execute("SELECT claim_id FROM claim WHERE reference = ?", (reference,)).fetchone()
-        return None if found is None else str(found[0])
 
     def close(self) -> None:
         """Give the file back."""

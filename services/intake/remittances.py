@@ -27,7 +27,7 @@ from services.intake.facts import (
     given,
 )
 from services.intake.loops import CUT, LOST, Loop, loops
-from services.intake.notebook import Notebook
+from services.intake.payments import Payments
 from services.intake.reasons import in_force, reason, refuses
 from services.intake.segments import Segment
 
@@ -85,12 +85,16 @@ class _Payment(Struct):
         """Return the payer's own number: as a plan, as payers number themselves, as a bank knows it, or as sender."""
         return self.payer_named or self.payer_number or self.originator or transaction.sender
 
+    def payer(self, transaction: Transaction) -> str:
+        """Return the number that names the payer with the trace: TRN03, which no clearinghouse changes."""
+        return self.originator or self.payer_id(transaction)
+
     def paid_on(self) -> str:
         """Return BPR16 as it stands."""
         return "" if self.handling is None else self.handling.at(16)
 
 
-def facts(transaction: Transaction, body: Body, notebook: Notebook) -> Iterator[Outcome]:
+def facts(transaction: Transaction, body: Body, payments: Payments) -> Iterator[Outcome]:
     """Yield what an 835 says: of each claim, of what is wrong, and at its end of the payment."""
     payment = _Payment()
     adjustments: list[ProviderAdjustment] = []
@@ -108,10 +112,10 @@ def facts(transaction: Transaction, body: Body, notebook: Notebook) -> Iterator[
             return
         try:
             if loop.tag == "CLP":
-                yield from _claim(transaction, payment, loop, notebook)
+                yield from _claim(transaction, payment, loop, payments)
             elif loop.tag == "PLB":
                 room = MAX_PROVIDER_ADJUSTMENTS - len(adjustments)
-                adjustments += _provider_adjustments(loop.segments[0], notebook, room)
+                adjustments += _provider_adjustments(loop.segments[0], payment.payer(transaction), payments, room)
             else:
                 _note(payment, loop.segments)
         except Misread as misread:
@@ -137,7 +141,7 @@ def _note(payment: _Payment, segments: list[Segment]) -> None:
                 payment.payer_number = segment.at(2)
 
 
-def _claim(transaction: Transaction, payment: _Payment, loop: Loop, notebook: Notebook) -> Iterator[Outcome]:
+def _claim(transaction: Transaction, payment: _Payment, loop: Loop, payments: Payments) -> Iterator[Outcome]:
     clp = loop.segments[0]
     claim_id, status = required(clp, 1), required(clp, 2)
     if loop.cut or payment.lost:
@@ -147,7 +151,7 @@ def _claim(transaction: Transaction, payment: _Payment, loop: Loop, notebook: No
     told = adjudicated(loop.segments, negated=status == _REVERSED)
     payment.claims += 1
     payment.paid += told.paid if status != _PRICED_ONLY else 0
-    notebook.names(claim_id, claim_id, clp.at(7))
+    payments.names(payment.payer(transaction), claim_id, clp.at(7))
     for code in told.codes():
         if reason(code) is None:
             yield Remark(number=clp.number, finding="unknown_reason", detail=code_of_list(code))
@@ -202,7 +206,7 @@ def _fact(transaction: Transaction, payment: _Payment, loop: Loop, told: Adjudic
         claim_id=clp.at(1),
         # Notices without payment share a trace (zeros): the day tells their decisions apart.
         identity=(
-            *(payment.originator or payer_id, payment.trace, decided.isoformat(), clp.at(7), status, response),
+            *(payment.payer(transaction), payment.trace, decided.isoformat(), clp.at(7), status, response),
             *told.content(),
         ),
         time=f"{decided.isoformat()}T00:00:00Z",
@@ -237,7 +241,7 @@ def _data(
     }
 
 
-def _provider_adjustments(plb: Segment, notebook: Notebook, room: int) -> list[ProviderAdjustment]:
+def _provider_adjustments(plb: Segment, payer: str, payments: Payments, room: int) -> list[ProviderAdjustment]:
     found: list[ProviderAdjustment] = []
     for position in _PLB_PAIRS:
         value = cents(plb, position + 1)
@@ -253,7 +257,7 @@ def _provider_adjustments(plb: Segment, notebook: Notebook, room: int) -> list[P
         if len(found) == room:
             raise Misread(plb, position, f"a payment has at most {MAX_PROVIDER_ADJUSTMENTS} provider adjustments")
         reason = code if _PLB_REASON.fullmatch(code) else ""
-        claim_id = notebook.claim_named(reference) if reference else None
+        claim_id = payments.claim_named(payer, reference) if reference else None
         found.append(ProviderAdjustment(reason=reason, reference=reference, amount=value, claim_id=claim_id))
     return found
 

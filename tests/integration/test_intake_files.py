@@ -12,7 +12,7 @@ import pytest
 
 from services import kafka
 from services.api import create_app
-from services.intake.files import SENT_FILE
+from services.intake.files import KEPT_FILE
 from services.settings import Settings
 from tests.running import caught_up, environment, nothing_differs, outcomes, tracker
 from tests.x12_files import acknowledged, batch, decided, file, interchange, remittance, sent, served, transaction
@@ -180,7 +180,7 @@ async def test_a_rejected_set_brings_its_claims_back_whenever_its_answer_is_read
         await running.stop()
     assert {(each["state"], *each["rejection_reasons"]) for each in found.values()} == {("draft", "999:5")}
     assert len(found) == 3
-    assert (ours.data_dir / SENT_FILE).stat().st_mode & 0o077 == 0, "nobody else reads what was sent"
+    assert (ours.data_dir / KEPT_FILE).stat().st_mode & 0o077 == 0, "nobody else reads what was sent"
 
 
 async def test_a_dry_run_needs_no_server_and_leaves_no_trace(tmp_path: Path) -> None:
@@ -214,6 +214,30 @@ async def test_a_broken_claim_takes_no_other_with_it(ours: Settings, tmp_path: P
     report = [json.loads(line) for line in (tmp_path / "report").read_text().splitlines()]
     assert [line["what"] for line in report] == ["file", "refused", "remark", "remittance"]
     assert report[3]["balanced"] is False
+
+
+async def test_what_a_payment_takes_back_is_kept_and_traced(ours: Settings, tmp_path: Path) -> None:
+    """`claimpath intake remittances` has every payment that was read, once, and the claim of an earlier payment that a
+    provider adjustment names by the payer's number; a dry run keeps none.
+    """
+    recovery = decided("A-9*1*100*100**12*ICN-9*11*1")
+    plb = ("PLB*1234567893*20261231*WO:ICN-1*30*72:UNKNOWN*5",)
+    later = file(*interchange(remittance(recovery, total="65", trace="EFT2", decided="20260701", plb=plb), **THEIRS))
+    first, second = written(tmp_path, {"1.835": REMITTED, "2.835": later})
+    assert (await intake(ours, "--dry-run", second)).returncode == 0
+    assert json.loads((await intake(ours, "remittances", "--json")).stdout) == []
+    for _ in range(2):
+        assert (await intake(ours, first, second)).returncode == 0
+    told = json.loads((await intake(ours, "remittances", "--json")).stdout)
+    assert [(each["trace"], each["total"], each["balanced"]) for each in told] == [
+        ("EFT1", 8800, True),
+        ("EFT2", 6500, True),
+    ]
+    assert [(each["reason"], each["amount"], each["claim_id"]) for each in told[1]["provider_adjustments"]] == [
+        ("WO", 3000, "A-1"),
+        ("72", 500, None),
+    ]
+    assert "WO 30.00 A-1" in (await intake(ours, "remittances", "EFT2")).stdout
 
 
 async def test_a_report_never_takes_the_place_of_a_file(ours: Settings, tmp_path: Path) -> None:
