@@ -99,11 +99,11 @@ def _hard_remittance() -> bytes:
     """Return an 835 with a reversal, a denial, a claim passed on, adjustments of a whole claim, and several PLBs."""
     body = (
         f"BPR*I*97.5*C*CHK************{_DATE}~TRN*1*CHECK7*1512345678~DTM*405*{_DATE}~N1*PR*PAYER~REF*2U*87726~LX*1~"
-        "CLP*C-1*22*-110*-81*-10*12*ICN1*11*7~NM1*QC*1*DOE*JO****MI*M1~CAS*CO*45*-19~SVC*HC:97110*-110*-81**-2~"
+        "CLP*C-1*22*-110*-81*-10*12*ICN1*11*7~NM1*QC*1*DOE*JO****MI*M1~CAS*CO*45*-19~SVC*HC:97110*-110*-81**-2~AMT*B6*91~"
         "CLP*C-1*1*110*81*10*12*ICN2*11*7~CAS*CO*45*19~CAS*PR*2*10~AMT*AU*91~AMT*B6*91~MOA***MA01*N522~"
         "CLP*C-2*4*60.5*0*0*MC*ICN3~SVC*HC>97124*60.5*0**1~CAS*CO*50*60.50~LQ*HE*N115~DTM*050*20260301~"
         "CLP*C-3*19*70*.5*20*12*ICN4~NM1*IL*1*DOE*AL****MI*M3~SVC*HC:97530*70*.5****1~CAS*OA*23*49.5**94*0~CAS*PR*1*20~"
-        "CLP*C-4*1*48*17*0*12*ICN5~SVC*HC:97140*40*17**1~CAS*CO*45*23~AMT*B6*17~SVC*HC:97010*8*0**1~CAS*CO*97*8~"
+        "CLP*C-4*1*48*17*0*12*ICN5~SVC*HC:97140*40*17**1~CAS*CO*45*23~AMT*B6*17~SVC*HC:97010*8*0**1~CAS*CO*97*1**45*1**59*1**119*1**131*1**253*3~"
         f"CLP*C-5*25*10*0~CLP*C-6*23*10*0~PLB*1234567893*20261231*WO:C-2*-100*72:REF7*20~PLB*1*{_DATE}*FB*100*CS:X*0*L6*0~"
     )
     return b"".join(interchange("835", "005010X221A1", [body], back=True))
