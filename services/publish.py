@@ -22,6 +22,8 @@ STOP_LIMIT_S: Final = 3
 MAX_UNACKNOWLEDGED: Final = 5_000
 
 _LINGER_MS: Final = 5
+# While Kafka is away the client logs each attempt to reach it: two a second are enough.
+_RETRY_MS: Final = 500
 _BATCH_BYTES: Final = 131_072
 # Above what clusters allow: whether a record is too large is theirs to say.
 _REQUEST_BYTES: Final = 67_108_864
@@ -128,6 +130,7 @@ async def _started(settings: Settings, *, application: str, limit_s: float) -> A
         acks="all",
         enable_idempotence=True,
         linger_ms=_LINGER_MS,
+        retry_backoff_ms=_RETRY_MS,
         max_batch_size=_BATCH_BYTES,
         max_request_size=_REQUEST_BYTES,
         request_timeout_ms=int(limit_s * 1000),

@@ -35,6 +35,8 @@ BODY_LIMIT_S: Final = 30
 RETRY_AFTER_S: Final = 5
 """What a caller is told to wait before it sends the same events again."""
 
+Mode = Literal["single", "batch", "binary"]
+
 _APPLICATION: Final = "claimpath-intake"
 _SINGLE: Final = "application/cloudevents+json"
 _BATCH: Final = "application/cloudevents-batch+json"
@@ -145,7 +147,7 @@ def _add_events(app: FastAPI, publisher: Publisher) -> None:
 # --- a request to records and refusals ---
 
 
-def _mode(request: Request) -> Literal["single", "batch", "binary"]:
+def _mode(request: Request) -> Mode:
     """Return how the events are written; raises HTTPException with 415."""
     kind, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
     charsets = {word.partition("=")[2].strip('"') for word in parameters if word.startswith("charset=")}
@@ -185,9 +187,7 @@ def _too_large() -> HTTPException:
     return HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, most)
 
 
-def _judged(
-    mode: Literal["single", "batch", "binary"], body: bytes, headers: Iterable[tuple[bytes, bytes]]
-) -> list[Record | Refusal]:
+def _judged(mode: Mode, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> list[Record | Refusal]:
     """Return each event as the record to publish or as the refusal that a tracker would make of it."""
     match mode:
         case "single":

@@ -15,8 +15,6 @@ MAX_LOOP_CHARACTERS: Final = 1_048_576
 """Four times what an event may have."""
 CUT: Final = "the file ends inside this claim, or just behind it: nothing tells which"
 """Why the last claim of a set without trailer is refused: a part of it may add up as well as the whole."""
-
-
 LOST: Final = "what stands above it is in bytes that could not be read"
 """Why a claim is refused that is whole itself: payer, patient and day are told above, and are not guessed."""
 

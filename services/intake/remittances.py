@@ -166,7 +166,8 @@ def _decision(told: Adjudicated) -> str:
 
 def _fact(transaction: Transaction, payment: _Payment, loop: Loop, told: Adjudicated, response: str) -> Fact:
     clp = loop.segments[0]
-    findings = set(told.findings)
+    # A claim that is passed on was not decided by that, so what its decision's money lacks is told once.
+    findings = set() if response == "forwarded" else set(told.findings)
     decided = _first_date((payment.produced, payment.paid_on(), transaction.date), findings)
     if decided is None:
         raise Misread(clp, 1, "none of DTM*405, BPR16 and GS04 is a date, so nobody knows when this was decided")

@@ -22,7 +22,7 @@ _LINE_BREAKS: Final = b"\r\n"
 # What may stand between interchanges: white space, NUL padding of blocks, and the end-of-file mark of CP/M and DOS.
 _PADDING: Final = re.compile(rb"[ \t\r\n\0\x1a]*+")
 # A transaction set without envelope, as some payers' portals hand it out. Only ISA can name a component separator.
-_BARE: Final = re.compile(rb"ST([^\w\s])[0-9]{3}\1[0-9A-Za-z]{1,9} *(?:\1[0-9A-Za-z]{1,35})?([^\w\s]|\r?\n)")
+_BARE: Final = re.compile(rb"ST([^\w\s])[0-9]{3}\1[0-9A-Za-z]{1,9} *(?:\1[0-9A-Za-z]{0,35}){0,2}(?!\1)([^\w\s]|\r?\n)")
 _BARE_COMPONENT: Final = b":"
 _ISA: Final = b"ISA"
 _INTERCHANGE_END: Final = "IEA"

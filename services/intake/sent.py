@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS submission (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS submission_batch ON submission (sender, receiver, batch, sent);
 """
-# Control numbers come round again: the set meant is the last one sent by then.
+# Control numbers come round again: the set, batch or group meant is the last one sent by then.
 _OF_SET: Final = """
 SELECT claim_id, submission_id, payer_id, payer_rank FROM submission
 WHERE sender = :sender AND receiver = :receiver AND group_control = :group_control AND control = :control
@@ -35,7 +35,9 @@ WHERE sender = :sender AND receiver = :receiver AND batch = :batch
 """
 _SETS: Final = """
 SELECT DISTINCT control FROM submission
-WHERE sender = :sender AND receiver = :receiver AND group_control = :group_control AND sent <= :until
+WHERE sender = :sender AND receiver = :receiver AND group_control = :group_control
+  AND sent = (SELECT max(sent) FROM submission WHERE sender = :sender AND receiver = :receiver
+              AND group_control = :group_control AND sent <= :until)
 """
 _BUSY_LIMIT_S: Final = 30
 _AT_ONCE: Final = 1_000

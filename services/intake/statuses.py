@@ -24,7 +24,8 @@ SOURCE: Final = "/x12/277"
 _CLAIM_ACKNOWLEDGEMENT: Final = "X214"
 _PAYER: Final = "PR"
 _SOURCE_LEVEL: Final = "20"
-_CLAIM_LEVELS: Final = frozenset({"22", "23", "PT"})
+_DEPENDANT: Final = "23"
+_CLAIM_LEVELS: Final = frozenset({"22", _DEPENDANT, "PT"})
 _COMPOSITES: Final = (1, 10, 11)
 # The first of these that any status of a claim says is what was answered: a claim with one bad line is rejected.
 _RESPONSES: Final = (
@@ -50,12 +51,14 @@ class _Above(Struct):
     payer_id: str = ""
     received_on: str = ""
     member: str = ""
-    lost: Literal["", "level", "source"] = ""
+    lost: Literal["", "level", "source", "set"] = ""
     """What may have stood in bytes that could not be read."""
 
     def opens(self, level: str) -> None:
         """Begin a level; one above the claims that follows lost bytes may be another source's."""
         self.level = level
+        if self.lost == "set":
+            return
         if level == _SOURCE_LEVEL or (level in _CLAIM_LEVELS and self.lost == "level"):
             self.lost = ""
         elif self.lost:
@@ -64,7 +67,10 @@ class _Above(Struct):
     def loses(self, loop: Loop) -> None:
         """Note that bytes of a loop could not be read."""
         level = loop.segments[0].at(3) if loop.tag == "HL" else self.level
-        self.lost = "level" if level in _CLAIM_LEVELS and self.lost != "source" else "source"
+        if not level or self.lost == "set":
+            self.lost = "set"
+        else:
+            self.lost = "level" if level in _CLAIM_LEVELS and self.lost != "source" else "source"
 
 
 class _Answer(Struct):
@@ -118,9 +124,13 @@ def _note(above: _Above, segments: list[Segment]) -> None:
                 above.bht = segment
             case "HL", _:
                 above.opens(segment.at(3))
+                if above.level != _DEPENDANT:  # whose subscriber's number stays
+                    above.member = ""
             case "NM1", kind if above.level == _SOURCE_LEVEL:
                 above.source, above.payer_id = kind, segment.at(9)
-            case "NM1", "IL" | "QC" if segment.at(9):
+            case "NM1", "IL":
+                above.member = segment.at(9)
+            case "NM1", "QC" if not above.member:
                 above.member = segment.at(9)
             case "DTP", "050" if above.level == "21":
                 above.received_on = segment.at(3)

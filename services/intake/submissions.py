@@ -24,6 +24,7 @@ MAX_BATCH_CHARACTERS: Final = 50
 _DENTAL: Final = ("X097", "X224")
 _RANKS: Final = {"P": 1, "S": 2, "T": 3}
 _PATIENT: Final = "23"
+_SUBSCRIBER_BEGINS: Final = ("HL", "SBR", "NM1")
 _UNKNOWN_RANK: Final = ("", "U")
 # CLM05-3 (NUBC type-of-bill frequency). The others bill a stay in parts, which no state of a claim can say.
 _KINDS: Final = {"1": "original", "7": "replacement", "8": "void"}
@@ -110,33 +111,35 @@ def facts(transaction: Transaction, body: Body, zone: ZoneInfo) -> Iterator[Outc
 
 
 class _Beginnings:
-    """Says where a loop begins; some files leave out HL, and the next subscriber's NM1 is all that ends a claim."""
+    """Says where a loop begins; where HL is left out, the next subscriber is all that ends a claim."""
 
     def __init__(self) -> None:
-        self._in_claim = False
+        self._at: Literal["above", "claim", "other payers", "lines"] = "above"
 
     def __call__(self, segment: Segment) -> bool:
         """Say whether the segment begins a claim, or what stands above the next one."""
-        match segment.tag:
-            case "CLM":
-                self._in_claim = True
+        match segment.tag, self._at:
+            case "CLM", _:
+                self._at = "claim"
                 return True
-            case "HL":
-                self._in_claim = False
+            case ("HL", _) | ("SBR", "lines"):
+                self._at = "above"
                 return True
-            case "SBR" | "LX" | "SV1" | "SV2":
-                # Other payers (2320) and lines have NM1 of the same names.
-                self._in_claim = False
-            case "NM1" if self._in_claim and segment.at(1) in ("85", "IL"):
-                self._in_claim = False
+            case "NM1", "claim" | "lines" if segment.at(1) in ("85", "IL"):
+                self._at = "above"
                 return True
+            case "SBR", "claim":
+                # The claim's other payers (2320), whose NM1 have the same names.
+                self._at = "other payers"
+            case "LX" | "SV1" | "SV2", _:
+                self._at = "lines"
         return False
 
 
 def _note(batch: _Batch, segments: list[Segment]) -> None:
     first = segments[0] if segments else None
     # A patient's HL (23) stands below the subscriber's, whose payer and member number stay.
-    if first is not None and (first.tag == "NM1" or (first.tag == "HL" and first.at(3) != _PATIENT)):
+    if first is not None and first.tag in _SUBSCRIBER_BEGINS and (first.tag != "HL" or first.at(3) != _PATIENT):
         batch.opens()
     for segment in segments:
         match segment.tag, segment.at(1):

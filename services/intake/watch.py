@@ -1,15 +1,16 @@
 """A folder that is watched: each file put there is published and moved aside, with a report beside it."""
 
 import asyncio
+import fcntl
 import logging
 import os
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final
 
 from aiokafka.errors import KafkaError
 
@@ -29,6 +30,10 @@ PAUSES_S: Final = (1, 2, 5, 10, 30)
 DONE: Final = "done"
 FAILED: Final = "failed"
 REPORT: Final = ".report.jsonl"
+STOP_LIMIT_S: Final = 3
+"""How long a file under way may take to be let go of when we are to end, whatever Kafka does."""
+
+_LOCK: Final = ".watched"
 
 # Names under which uploaders write a file that is not whole yet.
 _UNFINISHED: Final = (".part", ".tmp", ".filepart", ".crdownload")
@@ -41,13 +46,13 @@ class _Stopped(Exception):
 
 async def run(settings: Settings, folder: Path) -> int:
     """Watch until SIGTERM or SIGINT, then return 0; raises BadSetting where that cannot be."""
-    _make_ready(folder)
+    lock = _make_ready(folder)
     metrics.serve_watch(*host_and_port(settings.watch_listen))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     _log.info("watching a folder; metrics on %s", settings.watch_listen)
-    with reading_of(settings, keep=True) as reading:
+    with lock, reading_of(settings, keep=True) as reading:
         failures = 0
         while not stop.is_set():
             pause_s = LOOK_S
@@ -67,12 +72,20 @@ async def run(settings: Settings, folder: Path) -> int:
     return 0
 
 
-def _make_ready(folder: Path) -> None:
+def _make_ready(folder: Path) -> IO[bytes]:
+    """Return an open file whose lock is this process's: two that watch one folder would report into one another."""
     try:
         for name in (DONE, FAILED):
             (folder / name).mkdir(exist_ok=True)
+        lock = (folder / _LOCK).open("wb")
     except OSError as error:
         raise BadSetting(f"The folder to watch cannot be written to ({error.strerror}).") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise BadSetting("Another process watches this folder: one is enough.") from None
+    return lock
 
 
 def _settled(folder: Path) -> list[Path]:
@@ -94,11 +107,11 @@ def _settled(folder: Path) -> list[Path]:
 
 async def _take(settings: Settings, folder: Path, file: Path, reading: Reading, stop: asyncio.Event) -> None:
     """Publish a file and move it aside; whoever dies on the way leaves it to be read again."""
-    begun = folder / f".{os.getpid()}{REPORT}"
+    begun = folder / REPORT
     tally = Tally()
     with Report(begun) as report:
         report.begins(file.name)
-        await publish(settings, _records(file, reading, tally, report, stop))
+        await _unless_stopped(publish(settings, _records(file, reading, tally, report)), stop)
         report.ends(tally)
     aside = _move_aside(folder, file, begun, tally)
     metrics.took_file(tally)
@@ -112,17 +125,25 @@ async def _take(settings: Settings, folder: Path, file: Path, reading: Reading, 
     )
 
 
-async def _records(
-    file: Path, reading: Reading, tally: Tally, report: Report, stop: asyncio.Event
-) -> AsyncIterator[Record]:
+async def _unless_stopped(publishing: Coroutine[Any, Any, int], stop: asyncio.Event) -> None:
+    """Publish to the end, or raise _Stopped soon after we are told to: Kafka may be silent for as long as it likes."""
+    work, stopping = asyncio.create_task(publishing), asyncio.create_task(stop.wait())
+    await asyncio.wait((work, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not work.done():
+        work.cancel()
+        await asyncio.wait((work,), timeout=STOP_LIMIT_S)
+        raise _Stopped
+    await work
+
+
+async def _records(file: Path, reading: Reading, tally: Tally, report: Report) -> AsyncIterator[Record]:
     with file.open("rb") as stream:
         for item in items(chunks(stream, lambda _done: None), reading):
             tally.count(item)
             if isinstance(item, Publishable):
                 yield item.record
                 await asyncio.sleep(0)  # a signal is heard between two claims
-                if stop.is_set():
-                    raise _Stopped
             else:
                 report.write(item)
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pydantic import SecretStr
 
 from events.codec import Decoded, Record, Refusal, decode
@@ -251,6 +252,22 @@ async def test_without_fit_topics_nothing_is_published(settings: Settings) -> No
         assert (await caller.get("/readyz")).status_code == 204
         assert (await caller.post("/events", content=EVENTS[0], headers=SINGLE)).status_code == 200
     assert [record.value for record in await in_kafka(settings, 1)] == [EVENTS[0]]
+
+
+async def test_what_kafka_will_not_take_fails_alone(settings: Settings, kafka_admin: AIOKafkaAdminClient) -> None:
+    """An event above the size that a topic allows has failed, each time; those after it are published all the same."""
+    narrow = {"max.message.bytes": "500"}
+    names = kafka.our_names(settings)
+    await kafka_admin.create_topics([NewTopic(name, 1, 1, topic_configs=narrow) for name in names])
+    small = (
+        b'{"specversion":"1.0","id":"v","source":"/b","type":"claim.submitted.v1","subject":"C",'
+        b'"time":"2026-03-04T14:00:00Z","data":{"submission_id":"S","kind":"appeal","payer_id":"6","payer_rank":1}}'
+    )
+    async with calling(settings) as caller:
+        for event, status in ((small, 200), (EVENTS[1], 503), (small, 200), (EVENTS[1], 503), (small, 200)):
+            answer = await caller.post("/events", content=event, headers=SINGLE)
+            assert answer.status_code == status, answer.text
+    assert [record.value for record in await in_kafka(settings, 3)] == [small] * 3
 
 
 async def test_a_silent_kafka_is_waited_for_only_so_long(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import time
 from pathlib import Path
 
@@ -90,7 +91,7 @@ async def test_files_are_published_and_moved_aside_with_their_report(
         await until(lambda: shows(running, "claimpath_intake_waiting_files 0.0"), 10, "no file to wait", log)
         await running.stop()
     assert await published(ours) == 3
-    assert sorted(path.name for path in inbox.iterdir()) == [DONE, FAILED]
+    assert {path.name for path in inbox.iterdir() if not path.name.startswith(".")} == {DONE, FAILED}
     assert CANARY not in metrics + running.said()
 
 
@@ -119,6 +120,30 @@ async def test_files_wait_while_kafka_is_away(ours: Settings, inbox: Path, tmp_p
     assert (inbox / "a.837").exists()
     async with watch(ours, inbox, log):
         await arrived(inbox / DONE, "a.837", log)
+
+
+async def test_a_silent_kafka_keeps_nobody_from_ending(ours: Settings, inbox: Path, tmp_path: Path) -> None:
+    """Told to end while Kafka takes the connection and says nothing, the process ends in time and the file stays."""
+    log = tmp_path / "watch.log"
+    put(inbox, "a.837", GOOD)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        deaf = ours.model_copy(update={"kafka": f"127.0.0.1:{silent.getsockname()[1]}"})
+        async with watch(deaf, inbox, log) as running:
+            await running.says("watching a folder")
+            await asyncio.sleep(1)
+            assert await running.stop() < 10
+    assert (inbox / "a.837").exists()
+
+
+async def test_a_folder_is_watched_by_one_process(ours: Settings, inbox: Path, tmp_path: Path) -> None:
+    """A second process for the same folder ends with exit code 2 and says why."""
+    first, second = tmp_path / "first.log", tmp_path / "second.log"
+    async with watch(ours, inbox, first) as running:
+        await running.says("watching a folder")
+        async with watch(ours, inbox, second) as other:
+            assert await other.ended(30) == 2
+            assert other.said() == "claimpath: Another process watches this folder: one is enough.\n"
+        await running.stop()
 
 
 async def test_a_kill_on_the_way_publishes_nothing_twice_in_effect(ours: Settings, inbox: Path, tmp_path: Path) -> None:

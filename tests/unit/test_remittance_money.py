@@ -73,6 +73,14 @@ def test_money_that_comes_back_to_no_claim_is_told_with_the_payment() -> None:
     assert (paid.total, paid.claims, paid.claims_paid, paid.balanced) == (13000, 2, 16000, True)
 
 
+def test_a_number_of_two_claims_names_the_first() -> None:
+    """Where payers give one number to several claims, money under that number is tied to the first of them."""
+    claims = decided("A1*1*100*80**12*ICN1", "CAS*CO*45*20"), decided("A2*1*100*80**12*ICN1", "CAS*CO*45*20")
+    [paid] = of(Remittance, remitted(*claims, plb=("PLB*1234567893*20261231*WO:ICN1*30*WO:A2*1",), total="129"))
+    assert [each.claim_id for each in paid.provider_adjustments] == ["A1", "A2"]
+    assert paid.balanced
+
+
 @pytest.mark.parametrize(
     ("total", "claim", "expected"),
     [

@@ -24,7 +24,7 @@ DECISIONS = [
     ("written off but for a denial", "0", ("CO*45*99.99*1*29*0.01",), "denied"),
     ("the second payer refuses what the first one left", "0", ("OA*23*80", "PR*204*20"), "denied"),
     ("a reason of denial that carries no money", "0", ("CO*45*100*1*16*0",), "approved"),
-    ("a reason of denial that gives money back", "0", ("CO*45*120*1*94*-20",), "approved"),
+    ("a reason of denial that gives money back", "0", ("CO*45*120*1*16*-20",), "approved"),
     ("a reason that no list has", "0", ("CO*ZZ9*100",), "denied"),
     ("some of it denied, some paid", "60", ("CO*197*40",), "approved"),
     ("waiting for review", "0", ("OA*133*100",), "pended"),
@@ -135,6 +135,20 @@ def test_a_reversal_keeps_no_positive_share_of_the_patient() -> None:
     [back] = data(remitted(decided("A1*22*-100*-80*20", "CAS*PR*2*-20"), total="-80"))
     assert "patient_responsibility" not in back
     assert back["adjustments"] == [{"group": "PR", "reason": "2", "amount": "-20.00"}]
+
+
+def test_a_reversal_takes_back_what_was_allowed_however_it_is_signed() -> None:
+    """What was allowed is taken back too, though some payers write it without its sign."""
+    for allowed in ("95", "-95"):
+        [back] = data(remitted(decided("A1*22*-100*-80", "SVC*HC:97124*-100*-80", f"AMT*B6*{allowed}"), total="-80"))
+        assert (back["allowed"], back["lines"][0]["allowed"]) == ("-95.00", "-95.00")
+
+
+def test_a_payment_without_a_trace_is_told() -> None:
+    """Where TRN is missing nothing ties a claim to money in the bank: a finding on each claim."""
+    whole = remittance(decided("A1*1*100*80", "CAS*CO*45*20"))
+    found = read(file(*interchange(tuple(each for each in whole if not each.startswith("TRN")))))
+    assert ("trace" in data(found)[0], findings(found)) == (False, ["no_trace", "wrong_count"])
 
 
 def test_a_reversal_that_pays_is_refused() -> None:

@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.intake.facts import Refused, Remark, Remittance
 from services.intake.files import Publishable, items
-from services.intake.segments import MAX_SEGMENT_BYTES, BareTransactions, Segment, Unreadable, segments
+from services.intake.segments import BareTransactions, Segment, Unreadable, segments
 from tests.x12_files import (
     batch,
     chunks,
@@ -95,7 +97,8 @@ def test_spelling_is_no_part_of_a_file(whole: tuple[str, ...], spelled: Callable
 
 def test_text_is_utf_8_or_else_latin_1() -> None:
     """A byte that cannot be UTF-8 is a character of Latin-1: no claim is lost for an accent."""
-    text = file(*interchange(remittance(decided("A1*1*100*80**12*ICN1", "NM1*QC*1*MUÑOZ", "CAS*CO*45*20"))))
+    text = file(*interchange(remittance(decided("MUÑOZ-1*1*100*80**12*ICN1", "NM1*QC*1*MUÑOZ", "CAS*CO*45*20"))))
+    assert [event["subject"] for event in events(read(text))] == ["MUÑOZ-1"]
     assert events(read(text.decode().encode("latin-1"))) == events(read(text))
 
 
@@ -254,13 +257,31 @@ def test_garbage_is_told_once_and_hides_nothing(garbage: bytes) -> None:
         assert {rule for _, rule in refusals(found)} <= rules, where
 
 
-def test_an_overlong_segment_takes_only_its_own_claim() -> None:
-    """A segment that is longer than any is not held in memory, and costs its claim and no other."""
-    long = decided("A2*1*100*80", "NTE*ADD*" + "x" * MAX_SEGMENT_BYTES, "CAS*CO*45*20")
-    fine = decided("A1*1*100*80", "CAS*CO*45*20"), decided("A3*1*100*80", "CAS*CO*45*20")
-    found = read(file(*interchange(remittance(fine[0], long, fine[1]))))
-    assert [event["subject"] for event in events(found)] == ["A1", "A3"]
-    assert refusals(found) == [(13, f"a segment has at most {MAX_SEGMENT_BYTES} bytes")]
+@given(
+    where=st.floats(0, 1),
+    removed=st.integers(0, 200),
+    put=st.one_of(
+        st.binary(max_size=40), st.sampled_from([b"~", b"*", b"ISA", b"\0", b"\n", b"\xff", b"ST*835*1~", b"SE*"])
+    ),
+    size=st.integers(1, 500),
+)
+@pytest.mark.parametrize("text", [file(*PAID), file(*SENT)], ids=["835", "837"])
+def test_no_bytes_make_it_raise(text: bytes, where: float, removed: int, put: bytes, size: int) -> None:
+    """Whatever stands in a file, it is read to its end, and however it arrives it is read alike."""
+    start = int(where * len(text))
+    spoiled = text[:start] + put + text[start + removed :]
+    with reading() as how:
+        assert list(items(chunks(spoiled, size), how)) == list(items([spoiled], how))
+
+
+@pytest.mark.parametrize("st_segment", ["ST*835*0001", "ST*835*0001*", "ST*835*0001*005010X221A1*"])
+def test_a_bare_set_is_not_split_at_its_elements(st_segment: str) -> None:
+    """What ends the first segment of a bare set is never what separates its elements, be the last of them empty."""
+    _, *rest = remittance(decided("A1*1*100*80", "CAS*CO*45*20"))
+    found = read(file(st_segment, *rest))
+    assert [event["subject"] for event in events(found)] == ["A1"]
+    assert (findings(found), refusals(found)) == (["no_interchange"], [])
+    assert refusals(read(file("ST*835*", *rest))) == [(1, "an interchange begins with ISA")]
 
 
 @pytest.mark.parametrize("bad", ["A2*1*many*80", "A2*1*100*", "*1*100*80", "A2**100*80", "A2*99*100*80"])
