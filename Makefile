@@ -1,7 +1,7 @@
 # Everything a developer runs. Written for GNU make 3.81 and later, and any POSIX shell.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench pins clean
+.PHONY: help setup demo test check format bench bench-intake pins clean
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
@@ -12,7 +12,7 @@ PYTHONS := python3.11 python3.12 python3.13 python3.14 python3
 USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## Make .venv with everything claimpath needs, from hashed pins
 	@echo "Ready: $(BIN)/claimpath" >&2
@@ -35,6 +35,9 @@ format: $(READY) ## Format the code and mend what the linter can
 
 bench: $(READY) ## Measure the whole path beside COPY and one ORM session per event
 	@exec $(BIN)/python -m tests.bench $(ARGS)
+
+bench-intake: $(READY) ## Measure `claimpath intake` on files of 100,000 claims: speed and memory
+	@exec $(BIN)/python -m tests.bench.intake $(ARGS)
 
 pins: ## Resolve both requirement files again (needs uv; ARGS="--upgrade")
 	@command -v uv >/dev/null || { echo "make pins needs uv on the PATH." >&2; exit 1; }

@@ -41,7 +41,7 @@ def show(answer: str) -> None:
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows: ruled and coloured on a terminal, else aligned words."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[_printable(str(cell)) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.box import SIMPLE_HEAD
         from rich.console import Console
@@ -60,6 +60,13 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     for line in lines:
         padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         sys.stdout.write("  ".join(padded).rstrip() + "\n")
+
+
+def _printable(cell: str) -> str:
+    """Return a cell without what would steer the terminal: it may come from a file or a record of anybody's."""
+    if cell.isprintable():
+        return cell
+    return "".join(each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in cell)
 
 
 def say(sentence: str) -> None:

@@ -70,15 +70,15 @@ def summary(measured: Measured, on: dict[str, Any]) -> dict[str, Any]:
         "orm_events": measured.sample.events,
         "rounds": len(rounds),
         "batch_records": measured.batch_records,
-        "events_per_s": {name: _spread(values) for name, values in speeds.items()},
-        "ratios": {name: _spread(values) for name, values in ratios.items()},
+        "events_per_s": {name: spread(values) for name, values in speeds.items()},
+        "ratios": {name: spread(values) for name, values in ratios.items()},
         "cpu_us_per_event": {
-            "tracker": _spread([each.whole.cpu_s / events * 1e6 for each in rounds]),
-            "postgres": _spread([each.whole.postgres_cpu_s / events * 1e6 for each in rounds]),
-            "kafka": _spread([each.whole.kafka_cpu_s / events * 1e6 for each in rounds]),
+            "tracker": spread([each.whole.cpu_s / events * 1e6 for each in rounds]),
+            "postgres": spread([each.whole.postgres_cpu_s / events * 1e6 for each in rounds]),
+            "kafka": spread([each.whole.kafka_cpu_s / events * 1e6 for each in rounds]),
         },
         "phases_us_per_event": {
-            phase: _spread([each.whole.told[phase] / events * 1e6 for each in rounds]) for phase in rounds[0].whole.told
+            phase: spread([each.whole.told[phase] / events * 1e6 for each in rounds]) for phase in rounds[0].whole.told
         },
         "postgres": measured.servers,
         **on,
@@ -87,40 +87,51 @@ def summary(measured: Measured, on: dict[str, Any]) -> dict[str, Any]:
 
 def text(result: dict[str, Any]) -> str:
     """Return the object as a page for people."""
-    page = StringIO()
-    console = Console(file=page, width=WIDTH)
-    console.print(_table("Events per second", result["events_per_s"], ",.0f"))
-    console.print(_table("Ratios, round by round", result["ratios"], ",.2f"))
-    console.print(_table("Whole path: CPU, µs an event", result["cpu_us_per_event"], ",.1f"))
-    console.print(
-        _table("Whole path: phases of the lanes together, µs an event", result["phases_us_per_event"], ",.1f")
-    )
     topics = ", ".join(f"{count:,}" for count in result["events_by_topic"])
-    console.print(
+    database = ", ".join(f"{name} {value}" for name, value in result["postgres"].items())
+    return page(
+        table("Events per second", result["events_per_s"], ",.0f"),
+        table("Ratios, round by round", result["ratios"], ",.2f"),
+        table("Whole path: CPU, µs an event", result["cpu_us_per_event"], ",.1f"),
+        table("Whole path: phases of the lanes together, µs an event", result["phases_us_per_event"], ",.1f"),
         f"{result['events']:,} events of {result['claims']:,} claims, read topic by topic ({topics}), in batches of"
         f" {result['batch_records']:,}; the ORM a sample of {result['orm_events']:,}."
-        f" {result['rounds']} rounds, each on fresh tables."
+        f" {result['rounds']} rounds, each on fresh tables.",
+        f"{surroundings(result)} PostgreSQL: {database}.",
     )
+
+
+def page(*parts: Table | str) -> str:
+    """Return tables and sentences one below the other."""
+    output = StringIO()
+    console = Console(file=output, width=WIDTH)
+    for part in parts:
+        console.print(part)
+    return output.getvalue()
+
+
+def surroundings(result: dict[str, Any]) -> str:
+    """Return what `machine` found, in words."""
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    database = ", ".join(f"{name} {value}" for name, value in result["postgres"].items())
-    console.print(
+    return (
         f"{result['processor']}, {result['cores']} cores, {result['memory_gib']} GiB,"
         f" load before {result['load_before']}. {result['system']}, Python {result['python']}, {versions}."
-        f" PostgreSQL: {database}. Commit {result['commit']}."
+        f" Commit {result['commit']}."
     )
-    return page.getvalue()
 
 
-def _table(title: str, rows: dict[str, Spread], form: str) -> Table:
-    table = Table("", title=title, title_justify="left")
+def table(title: str, rows: dict[str, Spread], form: str) -> Table:
+    """Return a table of the spread of several measurements."""
+    shown = Table("", title=title, title_justify="left")
     for column in ("min", "median", "max"):
-        table.add_column(column, justify="right")
-    for name, spread in rows.items():
-        table.add_row(_TITLES.get(name, name), *(format(spread[column], form) for column in ("min", "median", "max")))
-    return table
+        shown.add_column(column, justify="right")
+    for name, values in rows.items():
+        shown.add_row(_TITLES.get(name, name), *(format(values[column], form) for column in ("min", "median", "max")))
+    return shown
 
 
-def _spread(values: list[float]) -> Spread:
+def spread(values: list[float]) -> Spread:
+    """Return the least, the middle and the greatest of several measurements."""
     return {"min": round(min(values), 3), "median": round(median(values), 3), "max": round(max(values), 3)}
 
 

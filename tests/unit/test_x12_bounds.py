@@ -4,9 +4,11 @@ import re
 import time
 import tracemalloc
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
+from services.commands.intake_files import show_files
 from services.intake.facts import Remittance, Unpublished
 from services.intake.files import Item, Publishable, items
 from services.intake.loops import LOST
@@ -203,3 +205,14 @@ def test_a_short_answer_cannot_tell_claims_without_end() -> None:
     found = read(answer, claims)
     assert len(data(found)) == 9 * MAX_ANSWERS
     assert {rule for _, rule in refusals(found)} == {"STC01: a file answers a batch at most 10 times"}
+
+
+def test_a_file_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """What a table shows of a file is shown as text: escape sequences in trace or payer are no orders to a terminal."""
+    hostile = remittance(decided("A1*1*80*80"), trace="\x1b[2J\x07", payer="\x1b]0;x\x9b")
+    (tmp_path / "hostile.edi").write_bytes(file(*interchange(hostile)))
+    tally = show_files([str(tmp_path / "hostile.edi")], None, json=False)
+    assert tally.events.total() == 1
+    shown = capsys.readouterr().out
+    assert "[2J" in shown
+    assert all(each.isprintable() or each == "\n" for each in shown)
