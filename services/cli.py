@@ -15,6 +15,7 @@ app = typer.Typer(help="Follow every therapy claim from the recorded session to 
 app.add_typer(stack.app, name="stack")
 app.add_typer(events.app, name="events")
 app.command()(events.publish)
+app.add_typer(intake.app, name="intake")
 app.add_typer(claims.claim, name="claim")
 app.add_typer(claims.claims, name="claims")
 app.add_typer(dead_letters.app, name="dead-letters")

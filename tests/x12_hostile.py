@@ -9,14 +9,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
-from services.intake.files import CHUNK_BYTES, Publishable, Reading, Tally, items
-from services.intake.notebook import Notebook
-from services.intake.sent import Sent
+from services.intake.files import CHUNK_BYTES, Publishable, Tally, items
 from tests.peak import peak_kib
+from tests.x12_files import reading
 from tests.x12_written import claims, interchange, remittance
 
 LOOPS: Final = 100_000
@@ -96,8 +93,8 @@ def _read(pieces: Iterable[bytes]) -> tuple[Tally, int]:
             sizes["bytes"] += len(piece)
             yield piece
 
-    with closing(Sent(None)) as sent, closing(Notebook()) as notebook:
-        for item in items(counted(), Reading(ZoneInfo("UTC"), b"a key of the test", sent, notebook)):
+    with reading(patient_key=b"a key of the test") as how:
+        for item in items(counted(), how):
             tally.count(item)
             if isinstance(item, Publishable):
                 assert item.record.value

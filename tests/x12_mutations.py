@@ -7,15 +7,12 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Final
-from zoneinfo import ZoneInfo
 
-from services.intake.files import Item, Reading, items
-from services.intake.notebook import Notebook
-from services.intake.sent import Sent
+from services.intake.files import Item, items
+from tests.x12_files import reading
 from tests.x12_judged import CANARIES, violations
 from tests.x12_written import small
 
@@ -101,9 +98,8 @@ def damaged(seed: int, number: int, files: dict[str, bytes]) -> tuple[str, bytes
 
 def read(data: bytes, chunk: int) -> list[Item]:
     """Return all that is read out of the bytes, given chunk by chunk."""
-    with closing(Sent(None)) as sent, closing(Notebook()) as notebook:
-        reading = Reading(ZoneInfo("America/New_York"), b"a key of the test", sent, notebook)
-        return list(items((data[at : at + chunk] for at in range(0, len(data), chunk)), reading))
+    with reading(patient_key=b"a key of the test") as how:
+        return list(items((data[at : at + chunk] for at in range(0, len(data), chunk)), how))
 
 
 def wrong(data: bytes, chunk: int) -> Iterator[str]:
