@@ -143,6 +143,7 @@ def _segments(text: str, separator: str, terminator: str, ends: frozenset[str]) 
         at = end + 1
         if elements == [""]:
             continue
+        elements[0] = elements[0].rstrip()
         if segments and (not ends or elements[0] in ends or elements[0].startswith("ISA")):
             break
         segments.append(elements)
@@ -181,7 +182,9 @@ def _decided(segments: list[list[str]]) -> Money:
                     if code.strip() or value.strip():
                         cents = _cents(value)
                         money[place].append((group.strip(), cents))
-                        shares[place] += (cents or 0) if group.strip() == "PR" and code.strip() in _SHARES else 0
+                        shares[place] += (
+                            (cents or 0) if group.strip() == "PR" and code.strip().lstrip("0") in _SHARES else 0
+                        )
             case ["AMT", code, value, *_] if code.strip() == "B6":
                 told[place] = _cents(value)
             case ["AMT", code] if code.strip() == "B6":
@@ -190,17 +193,23 @@ def _decided(segments: list[list[str]]) -> Money:
     patient = _at(clp, 5)
     whole = sum(allowed) if any(told.get(place) is not None for place in range(1, len(lines) + 1)) else None
     of_claim = _or(_or(whole, told.get(0)), (_at(clp, 4) or 0) + sum(shares.values()))
+    charge = _at(clp, 3)
     return Money(
-        _at(clp, 3),
+        -abs(charge) if reversal and charge is not None else charge,
         _at(clp, 4),
         None if reversal and (patient or 0) > 0 else patient,
         sign * abs(of_claim) if reversal else of_claim,
         tuple(each for place in range(len(lines) + 1) for each in money[place]),
         tuple(
-            (charge, paid, -abs(value) if reversal else value)
-            for (charge, paid), value in zip(lines, allowed, strict=True)
+            (asked, paid, -abs(value)) if reversal else (_kept(asked), _kept(paid), _kept(value))
+            for (asked, paid), value in zip(lines, allowed, strict=True)
         ),
     )
+
+
+def _kept(value: int | None) -> int | None:
+    """Return what is told of a line of a claim that is no reversal: nothing below zero."""
+    return None if value is not None and value < 0 else value
 
 
 def _or(told: int | None, otherwise: int | None) -> Any:  # noqa: ANN401  (as the second is)
