@@ -14,7 +14,6 @@ from services.settings import redacted
 app = typer.Typer(help="Follow every therapy claim from the recorded session to the payer's money.", **GROUP)
 app.add_typer(stack.app, name="stack")
 app.add_typer(events.app, name="events")
-app.add_typer(intake.app, name="intake")
 app.command()(events.publish)
 app.add_typer(intake.app, name="intake")
 app.add_typer(claims.claim, name="claim")
