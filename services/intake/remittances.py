@@ -193,7 +193,8 @@ def _fact(transaction: Transaction, payment: _Payment, loop: Loop, told: Adjudic
     findings = set() if response == "forwarded" else set(told.findings)
     decided = dated(payment.produced, findings) or dated(payment.paid_on(), findings)
     assert decided is not None  # what is missing was told before the first claim
-    if any((known := reason(code)) is not None and not in_force(known, decided) for code in told.codes()):
+    retired = any((known := reason(code)) is not None and not in_force(known, decided) for code in told.codes())
+    if retired and response != "forwarded":
         findings.add("retired_reason")
     status = clp.at(2)
     if status in _UNDECIDED and response == "approved":

@@ -56,10 +56,11 @@ async def run(settings: Settings, folder: Path) -> int:
     _log.info("watching a folder; metrics on %s", settings.watch_listen)
     with lock, reading_of(settings, keep=True) as reading:
         failures = 0
+        stuck: set[Path] = set()
         while not stop.is_set():
             pause_s = LOOK_S
             try:
-                if await _take_all(settings, folder, reading, stop):
+                if await _take_all(settings, folder, reading, stop, stuck):
                     failures = 0
             except _Stopped:
                 break
@@ -89,19 +90,25 @@ def _make_ready(folder: Path) -> IO[bytes]:
     return lock
 
 
-async def _take_all(settings: Settings, folder: Path, reading: Reading, stop: asyncio.Event) -> bool:
-    """Take every file that is ready; say whether one was. One that cannot be read or moved holds up no other."""
+async def _take_all(settings: Settings, folder: Path, reading: Reading, stop: asyncio.Event, stuck: set[Path]) -> bool:
+    """Take every file that is ready; say whether one was. One that cannot be read or moved holds up no other.
+
+    `stuck` are those, of which the log tells once.
+    """
     taken = False
     try:
         ready = _settled(folder)
     except OSError as error:
         _log.warning("the folder cannot be read: %s", type(error).__name__)
         return False
+    stuck &= set(ready)
     for file in ready:
         try:
             taken = await _take(settings, folder, file, reading, stop) or taken
         except OSError as error:
-            _log.warning("a file waits: %s", type(error).__name__)
+            if file not in stuck:
+                _log.warning("a file cannot be read or moved, and is tried again: %s", type(error).__name__)
+            stuck.add(file)
     return taken
 
 
