@@ -20,14 +20,18 @@ CREATE TABLE IF NOT EXISTS submission (
     batch TEXT NOT NULL, payer_id TEXT NOT NULL, payer_rank INTEGER NOT NULL,
     PRIMARY KEY (sender, receiver, group_control, control, sent, claim_id, submission_id)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS submission_batch ON submission (sender, receiver, batch, sent);
+CREATE INDEX IF NOT EXISTS submission_of_batch ON submission (sender, receiver, batch, sent, claim_id);
 """
 _WHICH: Final = "sender = :sender AND receiver = :receiver AND "
 _SET: Final = _WHICH + "group_control = :group_control AND control = :control"
 _GROUP: Final = _WHICH + "group_control = :group_control"
 _BATCH: Final = _WHICH + "batch = :batch"
-_TIMES: Final = "SELECT DISTINCT sent FROM submission WHERE {} AND sent <= :until ORDER BY sent DESC LIMIT 2"
-_CLAIMS: Final = "SELECT claim_id, submission_id, payer_id, payer_rank FROM submission WHERE {} AND sent = :sent"
+# The index leads to the last at once; every claim of a batch asks, so that none may pass over all the others.
+_LAST: Final = "SELECT max(sent) FROM submission WHERE {} AND sent <= :until"
+_LAST_BEFORE: Final = "SELECT max(sent) FROM submission WHERE {} AND sent < :sent"
+_CLAIMS: Final = "SELECT claim_id, submission_id, payer_id, payer_rank FROM submission {} WHERE {} AND sent = :sent"
+# Left to itself SQLite takes the primary key, of which only the partners' numbers are known.
+_BY_BATCH: Final = "INDEXED BY submission_of_batch"
 _CONTROLS: Final = "SELECT DISTINCT control FROM submission WHERE {} AND sent = :sent"
 _BUSY_LIMIT_S: Final = 30
 _APART: Final = timedelta(days=7)
@@ -97,14 +101,14 @@ class Sent:
         Raises Ambiguous.
         """
         which = self._meant(_SET, answer, group_control=group, control=control)
-        for row in self._database.execute(_CLAIMS.format(_SET), which):
+        for row in self._database.execute(_CLAIMS.format("", _SET), which):
             yield Submission(*row)
 
     def of_batch(self, answer: Transaction, batch: str, claim_id: str | None = None) -> Iterator[Submission]:
         """Yield the claims of a batch (BHT03) that an answer speaks of, or that one of them; raises Ambiguous."""
         which = self._meant(_BATCH, answer, batch=batch)
         one = "" if claim_id is None else " AND claim_id = :claim_id"
-        for row in self._database.execute(_CLAIMS.format(_BATCH) + one, {**which, "claim_id": claim_id}):
+        for row in self._database.execute(_CLAIMS.format(_BY_BATCH, _BATCH) + one, {**which, "claim_id": claim_id}):
             yield Submission(*row)
 
     def close(self) -> None:
@@ -117,10 +121,14 @@ class Sent:
         answered_on = day(answer.date)
         if answered_on is None:
             return place
-        times: list[str] = []
         for latest in (answered_on, answered_on + _SKEW):
             until = {"until": f"{latest:%Y%m%d}{_END_OF_DAY}"}
-            times = times or [str(sent) for (sent,) in self._database.execute(_TIMES.format(which), place | until)]
-        if len(times) > 1 and times[1] >= f"{answered_on - _APART:%Y%m%d}":
-            raise Ambiguous
-        return place | {"sent": times[0] if times else ""}
+            [last] = self._database.execute(_LAST.format(which), place | until).fetchone()
+            if last is None:
+                continue
+            place["sent"] = last
+            [before] = self._database.execute(_LAST_BEFORE.format(which), place).fetchone()
+            if before is not None and before >= f"{answered_on - _APART:%Y%m%d}":
+                raise Ambiguous
+            break
+        return place

@@ -216,3 +216,18 @@ def test_a_file_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str], tm
     shown = capsys.readouterr().out
     assert "[2J" in shown
     assert all(each.isprintable() or each == "\n" for each in shown)
+
+
+def test_an_acknowledgement_of_a_large_batch_takes_no_longer_for_each_claim() -> None:
+    """Which submission each claim of a 277CA answers is found at once, however many claims the batch has."""
+    numbers = range(6_000)
+    claims = file(*interchange(batch(*(sent(f"A{n}*100***11:B:1", *served(1, "97110", "100")) for n in numbers))))
+    head = ("HL*2*1*21*1", "NM1*41*2*CLINIC*****46*SENDER", "TRN*2*BATCH1")
+    answers = (f"HL*3*2*PT~TRN*2*A{number}~STC*A2:20*20260603" for number in numbers)
+    answer = file(*interchange(acknowledged(*head, *answers), sender="RECEIVER", receiver="SENDER", day="20260603"))
+    with reading() as how:
+        list(items([claims], how))
+        began = time.process_time()
+        found = data(items([answer], how))
+        assert time.process_time() - began < LIMIT_S
+    assert len({each["submission_id"] for each in found}) == len(numbers)
