@@ -30,6 +30,7 @@ def files(loops: int, megabytes: int) -> dict[str, Callable[[], Pieces]]:
     trail = f"TRN*1*1*1~DTM*405*{_DATE}~N1*PR*P*XV*1~"
     pay, send = f"BPR*I*0*C*ACH************{_DATE}~{trail}", f"BHT*0019*00*1*{_DATE}*1200~NM1*40*2*P*****46*P~"
     ask = f"BHT*0085*08*1*{_DATE}*1200*TH~HL*1**20~NM1*PR*2*P*****PI*1~"
+    batch, each, taken = "HL*2*1*21~TRN*2*BATCH7~", "HL*3*2*PT~TRN*2*C-", f"STC*A2:20*{_DATE}~"
     return {
         # Loops, as many as there can be.
         "CLM without lines": lambda: _of("837", send, "CLM*A1*1***11:B:1~", loops),
@@ -45,6 +46,9 @@ def files(loops: int, megabytes: int) -> dict[str, Callable[[], Pieces]]:
         "STC in one claim": lambda: _numbered("277", f"{ask}HL*2*1*PT~TRN*2*A1~", f"STC*A1:{{}}X*{_DATE}~", loops),
         "MOA in one claim": lambda: _numbered("835", f"{pay}CLP*A1*1*1*1~", "MOA***A{0}*B{0}*C{0}*D{0}~", loops),
         "TRN and STC": lambda: _of("277", f"{ask}HL*2*1*PT~", f"TRN*2*A1~STC*A1:20*{_DATE}~", few),
+        "claims of one batch": lambda: _after(
+            claims(few), _numbered("277", f"{ask}{batch}", f"{each}{{}}~{taken}", few)
+        ),
         "AK2 of one set": lambda: _after(claims(9), _of("999", "AK1*HC*7~", "AK2*837*0042~AK5*R~", few)),
         "AK2 of sets nobody knows": lambda: _numbered("999", "AK1*HC*7~", "AK2*837*{}~AK5*R~", few),
         "AK9 of one group": lambda: _after(claims(9), _of("999", "", "AK1*HC*7~AK9*A~", few)),
