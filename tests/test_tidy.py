@@ -45,6 +45,7 @@ FLOORS = (
     ("services.intake.submissions", "services.intake.adjudication", "services.intake.sent"),
     ("services.intake.elements", "services.intake.loops"),
     ("services.intake.payments",),
+    ("services.intake.kept",),
     ("services.intake.facts", "services.intake.notebook"),
     ("services.intake.envelope",),
     ("services.intake.segments",),

@@ -201,7 +201,9 @@ def _decided(segments: list[list[str]]) -> Money:
         sign * abs(of_claim) if reversal else of_claim,
         tuple(each for place in range(len(lines) + 1) for each in money[place]),
         tuple(
-            (asked, paid, -abs(value)) if reversal else (_kept(asked), _kept(paid), _kept(value))
+            (None if asked is None else -abs(asked), paid, -abs(value))
+            if reversal
+            else (_kept(asked), _kept(paid), _kept(value))
             for (asked, paid), value in zip(lines, allowed, strict=True)
         ),
     )

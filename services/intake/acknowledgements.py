@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from services.intake.elements import Misread, day, instant, required
 from services.intake.envelope import Body, Transaction
-from services.intake.facts import Fact, Outcome, Refused, given
+from services.intake.facts import Fact, Outcome, Refused, given, short_code
 from services.intake.loops import CUT, LOST, loops
 from services.intake.notebook import MAX_ANSWERS, Notebook
 from services.intake.segments import Segment
@@ -52,7 +52,7 @@ class _Answer(Struct):
             self.names_sets = True
             verdict = required(ends[-1], 1)
             self.notebook.answers(*self._named(control, accepted=verdict in _ACCEPTED))
-            yield from self._claims(ends[-1], control, required(ends[-1], 1), ends[-1].at(2))
+            yield from self._claims(ends[-1], control, verdict, short_code(ends[-1].at(2)))
 
     def of_group(self, end: Segment) -> Iterator[Outcome]:
         """Yield what AK9 says of the sets that the answer does not name."""
@@ -66,7 +66,7 @@ class _Answer(Struct):
             undone = status in _REFUSED and self.notebook.answered(*self._named(control, accepted=True))
             named = any(self.notebook.answered(*self._named(control, accepted=each)) for each in (True, False))
             if undone or not named:
-                yield from self._claims(end, control, "A" if status == _PARTLY else status, end.at(5))
+                yield from self._claims(end, control, "A" if status == _PARTLY else status, short_code(end.at(5)))
         if not known:
             raise Misread(self.group, 2, f"no group of this number was read: {_READ_FIRST}")
 
@@ -98,7 +98,7 @@ class _Answer(Struct):
             number=end.number,
             source=SOURCE,
             claim_id=claim.claim_id,
-            identity=(self.transaction.sender, self.transaction.receiver, claim.submission_id, *verdict),
+            identity=(self.transaction.sender, self.transaction.receiver, claim.submission_id, time, *verdict),
             time=time,
             data=given(
                 response="acknowledged" if status in _ACCEPTED else "rejected",

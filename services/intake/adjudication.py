@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from events.contracts import MAX_LIST_ITEMS, AdjustmentGroup
 from services.intake.elements import Misread, cents, components, required, required_cents, units
-from services.intake.facts import NO_PROCEDURE, Finding, amount, code_of_list, given, line_ids
+from services.intake.facts import NO_PROCEDURE, Finding, amount, code_of_list, given, line_ids, short_code
 from services.intake.segments import Segment
 
 _GROUPS: Final = frozenset(get_args(get_args(AdjustmentGroup)[0]))
@@ -84,7 +84,7 @@ class Adjudicated(Struct, kw_only=True):
     def allowed(self) -> int:
         """AMT*B6 where it is given, else what is paid and the patient's share (PR-1, -2, -3); on a reversal negated."""
         if any(line.allowed_told is not None for line in self.service_lines):
-            total = sum(line.allowed for line in self.service_lines)
+            total = sum(-abs(line.allowed) if self.negated else line.allowed for line in self.service_lines)
         elif self.allowed_told is not None:
             total = self.allowed_told
         else:
@@ -93,10 +93,10 @@ class Adjudicated(Struct, kw_only=True):
 
     def carries(self, holds: Callable[[str], bool]) -> bool:
         """Whether a reason of that kind carries money: above zero, what was taken back of it taken off."""
-        net: Counter[tuple[str, str]] = Counter()
-        for _, (group, code, value) in self.all_cas():
-            net[group, code] += value
-        return any(value > 0 and holds(code) for (_, code), value in net.items())
+        net: Counter[str] = Counter()
+        for _, (_, code, value) in self.all_cas():
+            net[code] += value
+        return any(value > 0 and holds(code) for code, value in net.items())
 
     def tells_shares(self) -> bool:
         """Whether the file says what is allowed, or what of it the patient bears."""
@@ -131,7 +131,7 @@ class Adjudicated(Struct, kw_only=True):
             given(
                 line=told,
                 code=line.code,
-                charge=self._signed(line.charge),
+                charge=self._signed(-abs(line.charge) if self.negated and line.charge is not None else line.charge),
                 allowed=self._signed(-abs(line.allowed) if self.negated else line.allowed),
                 paid=self._signed(line.paid),
                 units=line.units,
@@ -169,7 +169,7 @@ def adjudicated(segments: list[Segment], *, negated: bool) -> Adjudicated:
 
 def _line(svc: Segment, place: int, findings: set[Finding]) -> Line:
     _, *procedure = components(svc, 1, findings)  # the first says which list the code is of
-    code = procedure[0] if procedure else ""
+    code = short_code(procedure[0]) if procedure else ""
     if not code:
         findings.add("no_procedure")
         code = NO_PROCEDURE
@@ -234,7 +234,7 @@ def _judge(told: Adjudicated) -> None:
     left = sum(value for _, (group, _, value) in told.all_cas() if group == "PR")
     if told.patient is not None and told.patient != left:
         told.findings.add("patient_balance")
-    if not told.negated and any((line.charge or 0) < 0 or (line.paid or 0) < 0 for line in told.service_lines):
+    if not told.negated and any(min(line.charge or 0, line.paid or 0, line.allowed) < 0 for line in told.service_lines):
         told.findings.add("line_below_zero")
     if told.negated and told.paid and told.patient != 0 and not told.tells_shares():
         told.findings.add("reversal_without_shares")

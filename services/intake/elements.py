@@ -37,6 +37,21 @@ def required(segment: Segment, element: int) -> str:
     return text
 
 
+def claim_number(segment: Segment, element: int) -> str:
+    """Return a claim's id; raises Misread where there is none, or zeros, which stand for none and for any claim."""
+    claim_id = required(segment, element)
+    if not claim_id.strip("0"):
+        raise Misread(segment, element, "0 names no claim: who wrote it had no number of ours")
+    return claim_id
+
+
+def clock(text: str, findings: set[Finding]) -> str:
+    """Return a time of day; what is given and is none is a finding, and the day alone is known."""
+    if text and not _CLOCK.fullmatch(text):
+        findings.add("bad_date")
+    return text
+
+
 def components(segment: Segment, element: int, findings: set[Finding]) -> list[str]:
     """Return the components of an element that always has some; a separator other than ISA16 is a finding."""
     parts = segment.parts(element)

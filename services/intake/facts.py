@@ -74,6 +74,8 @@ MAX_LINE_ID: Final = 16
 
 # The form of a code of a public list, in which no name, date or number of a patient fits.
 _CODE: Final = re.compile(r"[A-Z]{0,2}[0-9]{1,3}[A-Z]?|[A-Z][0-9][A-Z]")
+# Longest is a drug's number (NDC), of eleven digits; a status's code is of up to four, an entity's of two or three.
+_SHORT_CODE: Final = re.compile(r"[0-9A-Z]{1,11}")
 _ID_BYTES: Final = 16
 _REF_BYTES: Final = 12
 _encode: Final = msgspec.json.Encoder().encode
@@ -141,6 +143,8 @@ class Remittance(Struct, frozen=True, kw_only=True, tag="remittance", tag_field=
     claims_paid: int
     provider_adjustments: list[ProviderAdjustment]
     balanced: bool
+    which_claims: str
+    """A digest of the claims' ids and the payer's numbers of them, whatever became of them."""
 
 
 class Refused(Struct, frozen=True, kw_only=True, tag="refused", tag_field="what"):
@@ -160,6 +164,11 @@ Outcome = Fact | Remark | Unpublished | Remittance | Refused
 def code_of_list(text: str) -> str:
     """Return a code of a public list; empty where the text has not the form of one, and may be anything."""
     return text if _CODE.fullmatch(text) else ""
+
+
+def short_code(text: str) -> str:
+    """Return a code of digits and capitals, as a procedure or an entity; empty where the text may be anything else."""
+    return text if _SHORT_CODE.fullmatch(text) else ""
 
 
 def line_ids(controls: Sequence[str]) -> list[str]:

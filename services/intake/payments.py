@@ -3,56 +3,50 @@
 An adjustment of a payment (PLB) belongs to no claim, so no event carries it; most name a claim of an earlier payment.
 """
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from services.intake.facts import Remittance
+from services.intake.kept import copied, opened
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS payment (
-    payer_id TEXT NOT NULL, trace TEXT NOT NULL, paid_on TEXT NOT NULL, total INTEGER NOT NULL, told TEXT NOT NULL,
-    PRIMARY KEY (payer_id, trace, paid_on, total)
+    payer_id TEXT NOT NULL, trace TEXT NOT NULL, paid_on TEXT NOT NULL, claims TEXT NOT NULL, told TEXT NOT NULL,
+    PRIMARY KEY (payer_id, trace, paid_on, claims)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS claim_number (
     payer TEXT NOT NULL, number TEXT NOT NULL, claim_id TEXT NOT NULL, PRIMARY KEY (payer, number)
 ) WITHOUT ROWID;
 """
-_BUSY_LIMIT_S: Final = 30
 
 
 class Payments:
     """A SQLite file, shared with what was sent; without one, what this run has read and nothing else."""
 
     def __init__(self, file: Path | None) -> None:
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch(mode=0o600)  # whose claims they are is nobody else's business
-        self._database = sqlite3.connect("" if file is None else file, timeout=_BUSY_LIMIT_S, isolation_level=None)
-        self._database.executescript("PRAGMA journal_mode = wal; PRAGMA synchronous = normal;" + _SCHEMA)
+        self._database = opened(file, _SCHEMA)
 
     @classmethod
     def copy_of(cls, file: Path) -> "Payments":
         """Return what the file holds, which stays as it is."""
         copy = cls(None)
-        if file.is_file():
-            with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as kept:
-                kept.backup(copy._database)
+        copy._database = copied(file, _SCHEMA)
         return copy
 
     def keep(self, remittance: Remittance) -> None:
         """Keep a payment; one that is told again, as of a file that was mended, takes its own place."""
         told = msgspec.json.encode(remittance).decode()
-        row = (remittance.payer_id, remittance.trace, remittance.paid_on or "", remittance.total, told)
+        # Notices without payment share a trace (zeros): which claims they hold tells them apart.
+        row = (remittance.payer_id, remittance.trace, remittance.paid_on or "", remittance.which_claims, told)
         self._database.execute("INSERT OR REPLACE INTO payment VALUES (?, ?, ?, ?, ?)", row)
 
     def names(self, payer: str, claim_id: str, payer_claim_number: str) -> None:
         """Note by which numbers a payer calls a claim; a number of two claims stays the first one's."""
-        row = (payer, claim_id, claim_id, payer, payer_claim_number or claim_id, claim_id)
+        number = payer_claim_number if payer_claim_number.strip("0") else claim_id
+        row = (payer, claim_id, claim_id, payer, number, claim_id)
         self._database.execute("INSERT OR IGNORE INTO claim_number VALUES (?, ?, ?), (?, ?, ?)", row)
 
     def claim_named(self, payer: str, number: str) -> str | None:

@@ -6,12 +6,13 @@ Sources: X12 005010X221A1 and, in old files, 004010X091A1. CLP02 says *processed
 import re
 from collections.abc import Iterator
 from datetime import date
+from hashlib import blake2b
 from typing import Any, Final
 
 from msgspec import Struct
 
 from services.intake.adjudication import Adjudicated, adjudicated
-from services.intake.elements import Misread, cents, components, dated, day, required
+from services.intake.elements import Misread, cents, claim_number, components, dated, day, required
 from services.intake.envelope import Body, Transaction
 from services.intake.facts import (
     Fact,
@@ -47,6 +48,7 @@ _UNPROCESSABLE: Final = "MA130"
 _PENDING_CATEGORY: Final = "pending"
 _NO_PAYMENT: Final = "NON"
 _METHODS: Final = frozenset({"ACH", "BOP", "CHK", "FWT", _NO_PAYMENT})
+_DIGEST_BYTES: Final = 16
 _DEBIT: Final = "D"
 _PLB_PAIRS: Final = range(3, 15, 2)
 _PLB_REASON: Final = re.compile(r"[A-Z0-9]{2}")
@@ -65,10 +67,22 @@ class _Payment(Struct):
     produced: str = ""
     payer_named: str = ""
     payer_number: str = ""
+    which_claims: str = ""
+    """A digest, made claim by claim."""
     claims: int = 0
     paid: int = 0
     lost: bool = False
     """Whether payer, trace or day may have stood in bytes that could not be read."""
+
+    def holds(self, clp: Segment) -> None:
+        """Note which claim is one of its."""
+        digest = blake2b(f"{self.which_claims}\0{clp.at(1)}\0{clp.at(7)}".encode(), digest_size=_DIGEST_BYTES)
+        self.which_claims = digest.hexdigest()
+
+    def decided_by_day(self) -> str:
+        """Return the day where only that tells payments apart: notices without payment share a trace of zeros."""
+        unpaid = self.handling is not None and self.handling.at(4) == _NO_PAYMENT
+        return f"{day(self.produced) or day(self.paid_on())}" if unpaid or not self.trace.strip("0") else ""
 
     def missing(self) -> str:
         """Return what the claims' decisions cannot do without, and is not there."""
@@ -112,6 +126,7 @@ def facts(transaction: Transaction, body: Body, payments: Payments) -> Iterator[
             return
         try:
             if loop.tag == "CLP":
+                payment.holds(loop.segments[0])
                 yield from _claim(transaction, payment, loop, payments)
             elif loop.tag == "PLB":
                 room = MAX_PROVIDER_ADJUSTMENTS - len(adjustments)
@@ -143,11 +158,9 @@ def _note(payment: _Payment, segments: list[Segment]) -> None:
 
 def _claim(transaction: Transaction, payment: _Payment, loop: Loop, payments: Payments) -> Iterator[Outcome]:
     clp = loop.segments[0]
-    claim_id, status = required(clp, 1), required(clp, 2)
+    claim_id, status = claim_number(clp, 1), required(clp, 2)
     if loop.cut or payment.lost:
         raise Misread(clp, 1, CUT if loop.cut else LOST)
-    if not claim_id.strip("0"):
-        raise Misread(clp, 1, "0 names no claim: the payer had no number of ours, and CLP07 is its own")
     told = adjudicated(loop.segments, negated=status == _REVERSED)
     payment.claims += 1
     payment.paid += told.paid if status != _PRICED_ONLY else 0
@@ -205,9 +218,8 @@ def _fact(transaction: Transaction, payment: _Payment, loop: Loop, told: Adjudic
         number=clp.number,
         source=SOURCE,
         claim_id=clp.at(1),
-        # Notices without payment share a trace (zeros): the day tells their decisions apart.
         identity=(
-            *(payment.payer(transaction), payment.trace, decided.isoformat(), clp.at(7), status, response),
+            *(payment.payer(transaction), payment.trace, payment.decided_by_day(), clp.at(7), status, response),
             *told.content(),
         ),
         time=f"{decided.isoformat()}T00:00:00Z",
@@ -291,4 +303,5 @@ def _payment(
         claims_paid=payment.paid,
         provider_adjustments=adjustments,
         balanced=balanced,
+        which_claims=payment.which_claims,
     )

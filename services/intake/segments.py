@@ -222,7 +222,14 @@ def _separators(head: bytes) -> tuple[bytes, bytes, bytes] | None:
     if head.count(element) != len(_ISA_SEPARATORS) or any(head[at] != element[0] for at in _ISA_SEPARATORS):
         return None
     told_apart = len({element, component, terminator}) == len((element, component, terminator))
-    if not told_apart or element.isalnum() or component.isalnum() or terminator.isalnum() or b" " in terminator:
+    if (
+        not told_apart
+        or element.isalnum()
+        or component.isalnum()
+        or component == b" "
+        or terminator.isalnum()
+        or b" " in terminator
+    ):
         return None
     return element, component, terminator
 

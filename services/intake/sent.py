@@ -1,8 +1,6 @@
 """Which claims went out in which transaction set: a 999 rejects a set by its number and names no claim of it."""
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -12,6 +10,7 @@ from msgspec import Struct
 from services.intake.elements import day
 from services.intake.envelope import Transaction
 from services.intake.facts import Fact
+from services.intake.kept import copied, opened
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS submission (
@@ -33,11 +32,12 @@ _CLAIMS: Final = "SELECT claim_id, submission_id, payer_id, payer_rank FROM subm
 # Left to itself SQLite takes the primary key, of which only the partners' numbers are known.
 _BY_BATCH: Final = "INDEXED BY submission_of_batch"
 _CONTROLS: Final = "SELECT DISTINCT control FROM submission WHERE {} AND sent = :sent"
-_BUSY_LIMIT_S: Final = 30
 _APART: Final = timedelta(days=7)
 """How far apart two uses of a number must lie for an answer to mean the later one: answers come within days."""
-_SKEW: Final = timedelta(days=1)
-"""By how much an answer's day may be before the day of what it answers, as partners' zones differ."""
+_ANSWERED_WITHIN: Final = timedelta(days=30)
+"""What was sent before is not meant by an answer that comes later: its own 837 was not read."""
+_NEVER: Final = "-"
+"""When nothing was sent."""
 _END_OF_DAY: Final = "z"
 """Sorts behind every time of day."""
 
@@ -62,20 +62,13 @@ class Sent:
     """A small SQLite file beside the other data; without one, what this run has read and nothing else."""
 
     def __init__(self, file: Path | None) -> None:
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch(mode=0o600)  # whose claims they are is nobody else's business
-        # Each statement for itself, so that no other intake waits while a slow Kafka is waited for.
-        self._database = sqlite3.connect("" if file is None else file, timeout=_BUSY_LIMIT_S, isolation_level=None)
-        self._database.executescript("PRAGMA journal_mode = wal; PRAGMA synchronous = normal;" + _SCHEMA)
+        self._database = opened(file, _SCHEMA)
 
     @classmethod
     def copy_of(cls, file: Path) -> "Sent":
         """Return what the file holds, which stays as it is."""
         copy = cls(None)
-        if file.is_file():
-            with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as kept:
-                kept.backup(copy._database)
+        copy._database = copied(file, _SCHEMA)
         return copy
 
     def remember(self, transaction: Transaction, fact: Fact) -> None:
@@ -116,19 +109,17 @@ class Sent:
         self._database.close()
 
     def _meant(self, which: str, answer: Transaction, **named: str) -> dict[str, str]:
-        """Return where to look: an answer comes from whom it was sent to, and means what was last sent by then."""
-        place = {**named, "sender": answer.receiver, "receiver": answer.sender, "sent": ""}
+        """Return where to look: an answer comes from whom it was sent to, and means what was last sent by its day."""
+        place = {**named, "sender": answer.receiver, "receiver": answer.sender, "sent": _NEVER}
         answered_on = day(answer.date)
         if answered_on is None:
             return place
-        for latest in (answered_on, answered_on + _SKEW):
-            until = {"until": f"{latest:%Y%m%d}{_END_OF_DAY}"}
-            [last] = self._database.execute(_LAST.format(which), place | until).fetchone()
-            if last is None:
-                continue
-            place["sent"] = last
-            [before] = self._database.execute(_LAST_BEFORE.format(which), place).fetchone()
-            if before is not None and before >= f"{answered_on - _APART:%Y%m%d}":
-                raise Ambiguous
-            break
+        until = {"until": f"{answered_on:%Y%m%d}{_END_OF_DAY}"}
+        [last] = self._database.execute(_LAST.format(which), place | until).fetchone()
+        if last is None or last < f"{answered_on - _ANSWERED_WITHIN:%Y%m%d}":
+            return place
+        place["sent"] = last
+        [before] = self._database.execute(_LAST_BEFORE.format(which), place).fetchone()
+        if before is not None and before >= f"{answered_on - _APART:%Y%m%d}":
+            raise Ambiguous
         return place

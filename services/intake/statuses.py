@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct, field
 
 from events.contracts import MAX_LIST_ITEMS
-from services.intake.elements import Misread, day, instant
+from services.intake.elements import Misread, claim_number, clock, day, instant
 from services.intake.envelope import Body, Transaction
-from services.intake.facts import Fact, Finding, Outcome, Refused, Unpublished, code_of_list, given
+from services.intake.facts import Fact, Finding, Outcome, Refused, Unpublished, code_of_list, given, short_code
 from services.intake.loops import CUT, LOST, Loop, loops
 from services.intake.notebook import MAX_ANSWERS, Notebook
 from services.intake.segments import Segment
@@ -33,13 +33,13 @@ _REJECTED: Final = frozenset({"A3", "A6", "A7", "A8"})
 # The first of these that any status of a claim says is what was answered: a claim with one bad line is rejected.
 _RESPONSES: Final = (
     ("rejected", _REJECTED),
-    ("information_requested", frozenset(f"R{number}" for number in range(18))),
+    ("information_requested", frozenset({"RQ", *(f"R{number}" for number in range(18))})),
     ("pended", frozenset({"P0", "P1", "P2", "P3", "P4", "P5"})),
     ("accepted", frozenset({"A2"})),
     ("acknowledged", frozenset({"A0", "A1"})),
 )
 # Known, and no step of a claim: not found, split, finalized, search failed, system error.
-_ADVICE: Final = frozenset({"A4", "A5", "D0", *(f"F{n}" for n in range(5)), *(f"E{n}" for n in range(5))})
+_ADVICE: Final = frozenset({"A4", "A5", "D0", "F3F", "F3N", *(f"F{n}" for n in range(5)), *(f"E{n}" for n in range(5))})
 _KNOWN: Final = _ADVICE.union(*(categories for _, categories in _RESPONSES))
 
 
@@ -62,6 +62,10 @@ class _Above(Struct):
     def opens(self, level: str) -> None:
         """Begin a level; one above the claims that follows lost bytes may be another source's."""
         self.level = level
+        if level in (_SOURCE_LEVEL, _RECEIVER_LEVEL):
+            self.batch = ""
+        if level == _SOURCE_LEVEL:
+            self.source = self.payer_id = self.received_on = ""
         if self.lost == "set":
             return
         if level == _SOURCE_LEVEL or (level in _CLAIM_LEVELS and self.lost == "level"):
@@ -83,8 +87,10 @@ class _Answer(Struct):
 
     first: Segment
     """Its first STC."""
-    trace: str = ""
-    account: str = ""
+    trace: Segment | None = None
+    """TRN."""
+    account: Segment | None = None
+    """REF*EJ."""
     payer_claim_number: str = ""
     statuses: list[dict[str, str]] = field(default_factory=list)
     stated: set[tuple[str, str, str]] = field(default_factory=set)
@@ -158,10 +164,10 @@ def _answered(
             return
         if above.level != _RECEIVER_LEVEL:
             raise Misread(answer.first, 1, "a provider's claims are rejected, and nothing names them")
-        if not notebook.answers("batch", transaction.sender, transaction.receiver, answer.trace):
+        if not notebook.answers("batch", transaction.sender, transaction.receiver, above.batch):
             raise Misread(answer.first, 1, f"a file answers a batch at most {MAX_ANSWERS} times")
         known = False
-        for claim in sent.of_batch(transaction, answer.trace):
+        for claim in sent.of_batch(transaction, above.batch):
             known = True
             named = {name: getattr(claim, name) for name in ("payer_id", "payer_rank", "submission_id")}
             yield _fact(transaction, above, answer, claim.claim_id, zone, findings, named)
@@ -195,14 +201,14 @@ def _answer(segments: list[Segment]) -> _Answer:
     in_line = False
     for segment in segments:
         match segment.tag, segment.at(1):
-            case "TRN", _:
-                answer.trace = segment.at(2)
+            case "TRN", _ if segment.at(2):
+                answer.trace = segment
             case "SVC", _:
                 in_line = True
             case "REF", "1K" if not in_line:
                 answer.payer_claim_number = segment.at(2)
-            case "REF", "EJ" if not in_line:
-                answer.account = segment.at(2)
+            case "REF", "EJ" if not in_line and segment.at(2):
+                answer.account = segment
             case "STC", _:
                 _state(answer, segment, of_lines if in_line else answer.categories)
                 if not in_line:
@@ -223,6 +229,9 @@ def _state(answer: _Answer, stc: Segment, categories: set[str]) -> None:
         code, entity = (*rest, "", "")[:2]
         if not code:
             raise Misread(stc, element, "the status (component 2) is required")
+        if not short_code(code):
+            raise Misread(stc, element, "the status (component 2) is one of X12's list 508, as 20")
+        entity = short_code(entity)
         categories.add(category)
         if (category, code, entity) not in answer.stated:
             answer.stated.add((category, code, entity))
@@ -235,14 +244,13 @@ def _state(answer: _Answer, stc: Segment, categories: set[str]) -> None:
 
 def _claim_id(transaction: Transaction, answer: _Answer, findings: set[Finding]) -> str:
     """Return the claim: 277CA gives CLM01 back as the trace; elsewhere the trace is the inquiry's own, REF*EJ is it."""
-    if _CLAIM_ACKNOWLEDGEMENT in transaction.version and answer.trace:
-        return answer.trace
-    if answer.account:
-        return answer.account
-    if not answer.trace:
+    if answer.trace is not None and (_CLAIM_ACKNOWLEDGEMENT in transaction.version or answer.account is None):
+        if _CLAIM_ACKNOWLEDGEMENT not in transaction.version:
+            findings.add("trace_as_claim_id")
+        return claim_number(answer.trace, 2)
+    if answer.account is None:
         raise Misread(answer.first, 1, "no claim: neither REF*EJ nor TRN02 names one")
-    findings.add("trace_as_claim_id")
-    return answer.trace
+    return claim_number(answer.account, 2)
 
 
 def _fact(
@@ -262,7 +270,7 @@ def _fact(
         source=SOURCE,
         claim_id=claim_id,
         identity=(
-            *(named["payer_id"], above.batch, named.get("submission_id", "")),
+            *(named["payer_id"], above.batch),
             *(answer.payer_claim_number, answer.response, time, statuses),
         ),
         time=time,
@@ -289,7 +297,7 @@ def _time(transaction: Transaction, above: _Above, answer: _Answer, zone: ZoneIn
     if answer.on and stated is None:
         findings.add("bad_date")
     if _CLAIM_ACKNOWLEDGEMENT in transaction.version and written is not None and above.bht is not None:
-        return instant(written, above.bht.at(5), zone)
+        return instant(written, clock(above.bht.at(5), findings), zone)
     on = stated or written or day(transaction.date)
     if on is None:
         raise Misread(answer.first, 2, "neither STC02 nor BHT04 nor GS04 is a date")

@@ -11,9 +11,20 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct, field
 
 from events.contracts import MAX_LIST_ITEMS
-from services.intake.elements import Misread, components, dated, instant, required, required_cents, units
+from services.intake.elements import Misread, claim_number, clock, components, dated, instant, required_cents, units
 from services.intake.envelope import Body, Transaction
-from services.intake.facts import NO_PROCEDURE, Fact, Finding, Outcome, Refused, amount, fact_key, given, line_ids
+from services.intake.facts import (
+    NO_PROCEDURE,
+    Fact,
+    Finding,
+    Outcome,
+    Refused,
+    amount,
+    fact_key,
+    given,
+    line_ids,
+    short_code,
+)
 from services.intake.loops import CUT, LOST, Loop, loops
 from services.intake.segments import Segment
 
@@ -176,7 +187,7 @@ def _fact(transaction: Transaction, batch: _Batch, loop: Loop, zone: ZoneInfo) -
     clm = loop.segments[0]
     if loop.cut or batch.lost:
         raise Misread(clm, 1, CUT if loop.cut else LOST)
-    claim_id, total = required(clm, 1), required_cents(clm, 2)
+    claim_id, total = claim_number(clm, 1), required_cents(clm, 2)
     findings: set[Finding] = set()
     kind, rank = _kind(clm, findings), _rank(clm, batch, findings)
     claim = _claim(loop.segments, findings)
@@ -188,7 +199,7 @@ def _fact(transaction: Transaction, batch: _Batch, loop: Loop, zone: ZoneInfo) -
         raise Misread(clm, 1, "no payer: neither NM1*PR nor NM1*40 nor GS03 names one")
     if not batch.payer_id:
         findings.add("no_payer_id")
-    sent_on, clock = _sent(transaction, batch, findings)
+    sent_on, at = _sent(transaction, batch, findings)
     if sent_on is None:
         raise Misread(clm, 1, "neither BHT04 nor GS04 is a date, so nobody knows when this was sent")
     stamp = () if batch.bht is None else tuple(batch.bht.at(element) for element in (3, 4, 5))
@@ -202,7 +213,7 @@ def _fact(transaction: Transaction, batch: _Batch, loop: Loop, zone: ZoneInfo) -
         source=SOURCE,
         claim_id=claim_id,
         identity=identity,
-        time=instant(sent_on, clock, zone),
+        time=instant(sent_on, at, zone),
         data=given(
             submission_id=f"{named}-{key[:_SUFFIX_DIGITS]}",
             kind=kind,
@@ -241,8 +252,8 @@ def _rank(clm: Segment, batch: _Batch, findings: set[Finding]) -> int:
 def _sent(transaction: Transaction, batch: _Batch, findings: set[Finding]) -> tuple[date | None, str]:
     bht = batch.bht
     if bht is not None and (found := dated(bht.at(4), findings)) is not None:
-        return found, bht.at(5)
-    return dated(transaction.date, findings), transaction.time
+        return found, clock(bht.at(5), findings)
+    return dated(transaction.date, findings), clock(transaction.time, findings)
 
 
 def _claim(segments: list[Segment], findings: set[Finding]) -> _Claim:
@@ -280,11 +291,12 @@ def _serve(line: _Line, segment: Segment, findings: set[Finding]) -> None:
     professional = segment.tag == "SV1"
     procedure, charge, quantity = (1, 2, 4) if professional else (2, 3, 5)
     _, *told = components(segment, procedure, findings)
-    line.code = next((each for each in (*told[:1], "" if professional else segment.at(1)) if each), "")
+    codes = map(short_code, (*told[:1], "" if professional else segment.at(1)))
+    line.code = next((each for each in codes if each), "")
     if not line.code:
         findings.add("no_procedure")
         line.code = NO_PROCEDURE
-    line.modifiers = [each for each in told[1:5] if each]
+    line.modifiers = [each for each in map(short_code, told[1:5]) if each]
     line.charge = required_cents(segment, charge)
     if line.charge < 0:
         raise Misread(segment, charge, "a charge is never below zero")  # it takes nothing back: X12 RFI 2499

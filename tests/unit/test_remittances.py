@@ -203,17 +203,16 @@ def test_the_same_remittance_in_other_words_is_the_same() -> None:
     "other",
     [
         {"trace": "EFT2"},
-        {"decided": "20260602"},
         {"clp": "A1*1*100*80**12*ICN2"},
         {"clp": "A1*2*100*80**12*ICN1"},
         {"clp": "A1*1*101*81**12*ICN1"},
         {"cas": "CAS*PR*2*20"},
         {"cas": "CAS*CO*45*19*1*59*1"},
     ],
-    ids=["trace", "day", "payer's number", "rank", "money", "group", "reasons"],
+    ids=["trace", "payer's number", "rank", "money", "group", "reasons"],
 )
 def test_another_decision_is_another_fact(other: dict[str, str]) -> None:
-    """Payment, day, the payer's number, status, money and reasons name a decision."""
+    """Payment, the payer's number, status, money and reasons name a decision."""
     told = {"clp": "A1*1*100*80**12*ICN1", "cas": "CAS*CO*45*20", "trace": "EFT1", "decided": "20260601"}
     ids: set[str] = set()
     for each in (told, told | other):

@@ -133,11 +133,10 @@ def test_what_is_no_code_is_not_repeated_as_one() -> None:
     """Where a code of a public list belongs, another text is left out of what is told: it may be a patient's name."""
     plb = ("PLB*1*20261231*DOE JOHN:A1*1*WO:A1*1",)
     found = read(file(*interchange(remittance(decided("A1*1*80*80"), method="DOE", plb=plb))))
-    found += read(file(*interchange(acknowledged("HL*2*1*PT", "TRN*2*A1", "STC*F2:DOE JOHN*20260602"))))
     found += read(file(*interchange(transaction("835", "K3*X"))).replace(b"ST*835", b"ST*90210734551"))
     [payment] = of(Remittance, found)
     assert (payment.method, [each.reason for each in payment.provider_adjustments]) == ("", ["", "WO"])
-    assert [each.said for each in of(Unpublished, found)] == ["277 F2:", "ST"]
+    assert [each.said for each in of(Unpublished, found)] == ["ST"]
 
 
 def test_only_plb_adjusts_a_payment() -> None:

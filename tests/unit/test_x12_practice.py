@@ -2,10 +2,15 @@
 claim.
 """
 
+from pathlib import Path
+
 import pytest
 
 from services.intake.facts import Remittance, Unpublished
-from services.intake.files import Publishable
+from services.intake.files import Publishable, items
+from services.intake.payments import Payments
+from services.intake.sent import Sent
+from services.settings import BadSetting
 from tests.x12_files import (
     acknowledged,
     batch,
@@ -17,6 +22,7 @@ from tests.x12_files import (
     interchange,
     of,
     read,
+    reading,
     refusals,
     remittance,
     remitted,
@@ -65,9 +71,7 @@ def test_a_claim_that_the_payer_could_not_name_is_nobodys(claim_id: str) -> None
     """Payers write 0 where they had no control number: two patients' claims must not become one."""
     found = remitted(decided(f"{claim_id}*1*100*100**12*ICN1"), decided("A1*1*70*70**12*ICN2"), total="170")
     assert [event["subject"] for event in events(found)] == ["A1"]
-    assert [rule for _, rule in refusals(found)] == [
-        "CLP01: 0 names no claim: the payer had no number of ours, and CLP07 is its own"
-    ]
+    assert [rule for _, rule in refusals(found)] == ["CLP01: 0 names no claim: who wrote it had no number of ours"]
 
 
 def test_a_reversal_that_hides_what_was_allowed_is_told() -> None:
@@ -261,3 +265,105 @@ def test_an_answer_that_ends_too_soon_is_refused() -> None:
     text = sent_on("20260602", "0800", "B1", "A1")
     for end in (b"IK5", b"AK9", b"SE*"):
         assert refusals(read(whole[: whole.index(end)], text)) != [], end
+
+
+def test_an_answer_means_nothing_that_was_sent_long_before() -> None:
+    """A 999 or a batch's rejection that comes a year later is of a file that was not read: nothing is rejected."""
+    text = sent_on("20250102", "0800", "B1", "A1")
+    refusal = transaction("999", "AK1*HC*1", "AK2*837*0001", "IK5*R*5", "AK9*R*1*1*0")
+    batch_refusal = acknowledged(*RECEIVER, "TRN*2*B1", "STC*A8:1:85*20260603*U")
+    for answer in (refusal, batch_refusal):
+        found = read(file(*interchange(answer, day="20260603", **HOUSE)), text)
+        assert (events(found), len(refusals(found)) > 0) == ([], True)
+
+
+def test_an_answer_is_named_by_what_it_says() -> None:
+    """A 277CA has the same ids whether the 837 that it answers was read before or not."""
+    said = ("HL*4*2*PT", "NM1*QC*1*DOE*JANE", "TRN*2*A1", "STC*A7:562:85*20260602*U*9")
+    text = file(*interchange(acknowledged(*RECEIVER, "TRN*2*B1", *said), **HOUSE))
+    alone, after = events(read(text)), events(read(text, sent_on("20260602", "0800", "B1", "A1")))
+    assert [each["id"] for each in alone] == [each["id"] for each in after]
+    assert ["submission_id" in each["data"] for each in (*alone, *after)] == [False, True]
+
+
+def test_what_one_receiver_is_told_is_no_others() -> None:
+    """A batch's number and a day of receipt end with the loop that they stand in."""
+    texts = [sent_on("20260601", "0800", "B1", "A1"), sent_on("20260602", "0900", "B2", "A1")]
+    said = ("HL*4*2*PT", "NM1*QC*1*DOE*JANE", "TRN*2*A1", "STC*A7:562:85*20260602*U*9")
+    loops = (*RECEIVER, "TRN*2*B1", "HL*3*1*21*1", "NM1*41*2*CLINIC", *said)
+    assert "submission_id" not in data(read(file(*interchange(acknowledged(*loops), **HOUSE)), *texts))[0]
+    taken = ("HL*4*2*PT", "NM1*QC*1*DOE*JANE", "TRN*2*A2", "STC*A2:20*20260603")
+    others = ("TRN*1*X", "DTP*050*D8*20260101", "HL*5**20*1", "NM1*PR*2*OTHER*****PI*OTHER", *RECEIVER, *taken)
+    [told] = data(read(file(*interchange(acknowledged(*others)))))
+    assert (told["payer_id"], "received_on" in told) == ("OTHER", False)
+
+
+def test_zeros_name_no_claim_in_an_answer_or_a_submission() -> None:
+    """0 where a claim's number belongs is refused in a 277CA and an 837, too."""
+    assert refusals(read(file(*interchange(batch(sent("0*9***11:B:1", *served(1, "97124", "9")))))))
+    said = ("HL*4*2*PT", "NM1*QC*1*DOE*JANE", "TRN*2*0", "STC*A7:562:85*20260602*U*9")
+    found = read(file(*interchange(acknowledged(*RECEIVER, *said))))
+    assert (events(found), [rule for _, rule in refusals(found)]) == (
+        [],
+        ["TRN02: 0 names no claim: who wrote it had no number of ours"],
+    )
+
+
+def test_a_remittance_that_is_made_again_counts_no_money_twice() -> None:
+    """One payment's claim has one id whenever its 835 was made; notices without payment are told by their day."""
+    whole = decided("A1*1*100*80**12*ICN1", "CAS*CO*45*20")
+    notice = decided("A1*1*100*0**12*ICN1", "CAS*CO*50*100")
+    paid, unpaid = set(), set()
+    for day in ("20260601", "20260610"):
+        paid.add(events(read(file(*interchange(remittance(whole, decided=day)))))[0]["id"])
+        made = remittance(notice, total="0", trace="0000", method="NON", decided=day)
+        unpaid.add(events(read(file(*interchange(made))))[0]["id"])
+    assert (len(paid), len(unpaid)) == (1, 2)
+
+
+def test_notices_that_share_a_trace_are_all_kept() -> None:
+    """Two payments of zeros on one day are two; one that is read again, mended, takes its own place."""
+    with reading() as how:
+        for claim_id, taken, total in (("A1", "40", "-40"), ("A2", "60", "-61"), ("A2", "60", "-60")):
+            plb = (f"PLB*1234567893*20261231*WO:ICN-{claim_id}*{taken}",)
+            claim = decided(f"{claim_id}*1*100*0**12*0", "CAS*CO*45*100")
+            made = remittance(claim, total=total, trace="0000", method="NON", paid_on="", plb=plb)
+            list(items([file(*interchange(made))], how))
+        kept = sorted(how.payments.all(), key=lambda each: each.total)
+        assert [(each.total, each.provider_adjustments[0].amount, each.balanced) for each in kept] == [
+            (-6000, 6000, True),
+            (-4000, 4000, True),
+        ]
+        assert how.payments.claim_named("1512345678", "0") is None
+
+
+def test_what_a_reversal_takes_back_is_told_line_by_line() -> None:
+    """Amounts of a reversal that lack their minus, or mix AMT*B6 with lines without, are taken back whole."""
+    lines = ("SVC*HC:97124*100*-80", "CAS*CO*45*-20", "AMT*B6*80", "SVC*HC:97140*-100*-50", "CAS*CO*45*-50")
+    [told] = data(remitted(decided("A1*22*200*-130*0*12*ICN1", *lines), total="-130"))
+    assert (told["charge"], told["allowed"]) == ("-200.00", "-130.00")
+    assert [(line["charge"], line["allowed"]) for line in told["lines"]] == [
+        ("-100.00", "-80.00"),
+        ("-100.00", "-50.00"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["DOE JANE", "doe"])
+def test_no_name_passes_as_a_procedure_or_a_status(name: str) -> None:
+    """What has not the form of a code is left out with a finding, or refuses the status that it would be."""
+    found = remitted(decided("A1*1*80*80", f"SVC*HC:{name}*80*80"))
+    submitted = read(file(*interchange(batch(sent("A1*9***11:B:1", "LX*1", f"SV1*HC:{name}:{name}*9*UN*1***1")))))
+    said = ("HL*4*2*PT", "NM1*QC*1*ROE*RITA", "TRN*2*A1", f"STC*A7:{name}:{name}*20260602*U*9")
+    status = read(file(*interchange(acknowledged(*RECEIVER, *said))))
+    assert (findings(found), findings(submitted), len(refusals(status))) == (["no_procedure"], ["no_procedure"], 1)
+    assert name not in repr(found) + repr(submitted) + repr(status)
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    """What stands in the place of our own file is told by its setting; an empty one is filled."""
+    (tmp_path / "empty").touch()
+    assert list(Payments.copy_of(tmp_path / "empty").all()) == []
+    (tmp_path / "other").write_bytes(b"no database " * 1000)
+    for use in (Payments, Payments.copy_of, Sent, Sent.copy_of):
+        with pytest.raises(BadSetting, match="CLAIMPATH_DATA_DIR"):
+            use(tmp_path / "other")
