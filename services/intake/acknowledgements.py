@@ -51,13 +51,13 @@ class _Answer(Struct):
             control = required(segments[0], 2)
             self.names_sets = True
             verdict = required(ends[-1], 1)
-            self.notebook.answers(*self._named(control, accepted=verdict in _ACCEPTED))
+            self.notebook.note(*self._named(control, accepted=verdict in _ACCEPTED))
             yield from self._claims(ends[-1], control, verdict, short_code(ends[-1].at(2)))
 
     def of_group(self, end: Segment) -> Iterator[Outcome]:
         """Yield what AK9 says of the sets that the answer does not name."""
         status, number = required(end, 1), required(self.group, 2)
-        if not self.notebook.answers("group", self.transaction.sender, self.transaction.receiver, number):
+        if not self.notebook.may_answer("group", self.transaction.sender, self.transaction.receiver, number):
             raise Misread(end, 1, _TOO_OFTEN)
         known = self.names_sets
         for control in self.sent.sets(self.transaction, number):
@@ -82,7 +82,7 @@ class _Answer(Struct):
             raise Misread(end, 1, "GS04 is no date, so nobody knows when this was answered")
         time = instant(answered_on, self.transaction.time, self.zone)
         number = required(self.group, 2)
-        if not self.notebook.answers("set", self.transaction.sender, self.transaction.receiver, number, control):
+        if not self.notebook.may_answer("set", self.transaction.sender, self.transaction.receiver, number, control):
             yield Refused(number=end.number, rule=f"{end.tag}01: {_TOO_OFTEN}")
             return
         known = False

@@ -36,12 +36,16 @@ class Notebook:
         )
         return int(n)
 
-    def answers(self, *about: str) -> bool:
-        """Note an answer; say whether the file may give it: MAX_ANSWERS to the same."""
+    def note(self, *about: str) -> int:
+        """Note an answer; return how many the file has given to the same, this one included."""
         [(n,)] = self._database.execute(
             "INSERT INTO answer VALUES (?, 1) ON CONFLICT DO UPDATE SET n = n + 1 RETURNING n", ("\0".join(about),)
         )
-        return int(n) <= MAX_ANSWERS
+        return int(n)
+
+    def may_answer(self, *about: str) -> bool:
+        """Note an answer; say whether the file may give it: MAX_ANSWERS to the same."""
+        return self.note(*about) <= MAX_ANSWERS
 
     def answered(self, *about: str) -> bool:
         """Return whether the file has answered this."""

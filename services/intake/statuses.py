@@ -164,7 +164,7 @@ def _answered(
             return
         if above.level != _RECEIVER_LEVEL:
             raise Misread(answer.first, 1, "a provider's claims are rejected, and nothing names them")
-        if not notebook.answers("batch", transaction.sender, transaction.receiver, above.batch):
+        if not notebook.may_answer("batch", transaction.sender, transaction.receiver, above.batch):
             raise Misread(answer.first, 1, f"a file answers a batch at most {MAX_ANSWERS} times")
         known = False
         for claim in sent.of_batch(transaction, above.batch):
