@@ -90,7 +90,7 @@ class Body:
             self._read.findings.append(Found(item.number, "no_trailer"))
             self._read.put_back(item)
             return
-        if item.at(1) != str(count) and item.at(1).lstrip("0") != str(count):
+        if item.at(1).lstrip("0") != str(count):
             self._read.findings.append(Found(item.number, "wrong_count"))
         if item.at(2) != self._transaction.control:
             self._read.findings.append(Found(item.number, "wrong_control_number"))

@@ -24,16 +24,15 @@ def opened(file: Path | None, schema: str) -> sqlite3.Connection:
     return _with_tables(connection, _PRAGMAS + schema)
 
 
-def copied(file: Path, schema: str) -> sqlite3.Connection:
-    """Return a connection to a copy of what the file holds, if there is one; the file stays as it is."""
-    copy = sqlite3.connect("", isolation_level=None)
+def copied(file: Path, copy: sqlite3.Connection, schema: str) -> None:
+    """Fill a database with what the file holds, if there is one; the file stays as it is."""
     if file.is_file():
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=_BUSY_LIMIT_S)) as kept:
             try:
                 kept.backup(copy)
             except sqlite3.DatabaseError as error:
                 raise _no_database(error) from None
-    return _with_tables(copy, schema)
+    _with_tables(copy, schema)
 
 
 def _with_tables(connection: sqlite3.Connection, schema: str) -> sqlite3.Connection:

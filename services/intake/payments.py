@@ -33,7 +33,7 @@ class Payments:
     def copy_of(cls, file: Path) -> "Payments":
         """Return what the file holds, which stays as it is."""
         copy = cls(None)
-        copy._database = copied(file, _SCHEMA)
+        copied(file, copy._database, _SCHEMA)
         return copy
 
     def keep(self, remittance: Remittance) -> None:

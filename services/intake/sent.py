@@ -68,7 +68,7 @@ class Sent:
     def copy_of(cls, file: Path) -> "Sent":
         """Return what the file holds, which stays as it is."""
         copy = cls(None)
-        copy._database = copied(file, _SCHEMA)
+        copied(file, copy._database, _SCHEMA)
         return copy
 
     def remember(self, transaction: Transaction, fact: Fact) -> None:
