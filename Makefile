@@ -20,8 +20,8 @@ setup: $(READY) ## Make .venv with everything claimpath needs, from hashed pins
 demo: $(READY) ## Run it all on embedded servers, live (ARGS="--once --claims 2000 --seed 7 --json")
 	@exec $(BIN)/claimpath demo $(ARGS)
 
-test: $(READY) ## Run every test on a real Kafka and PostgreSQL (ARGS="-k lifecycle")
-	@exec $(BIN)/python -m pytest -q $(ARGS)
+test: $(READY) ## Run every test on a real Kafka and PostgreSQL (ARGS="-k lifecycle"; ARGS="-n 0" in one process)
+	@exec $(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 check: $(READY) ## Check format, lint, types, imports and tidiness
 	@$(BIN)/ruff format --check .

@@ -4,6 +4,8 @@ import logging
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -21,9 +23,27 @@ SETTINGS = "CLAIMPATH_"
 NOT_A_SETTING = "CLAIMPATH_CACHE"  # where downloads are kept, for tests as for everything else
 
 
+SHARED = pytest.StashKey[Stack]()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Make the mark known by which a test says that it provokes an error."""
     config.addinivalue_line("markers", "expects_error_logs: the test provokes what is logged at ERROR")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:  # noqa: ANN401  (a class of pytest-xdist that it does not export)
+    """Start the servers once, here, for all the processes among which pytest-xdist divides the tests."""
+    shared = node.config.stash.setdefault(SHARED, Stack(quick_jit=True))
+    if not any(server.pid for server in shared.status()):
+        shared.start()
+    node.workerinput["stack"] = str(shared.directory)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the servers that were shared."""
+    if shared := config.stash.get(SHARED, None):
+        shared.stop()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,8 +69,11 @@ def nothing_swallowed(request: pytest.FixtureRequest, caplog: pytest.LogCaptureF
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    """The servers of this run; the first test that asks for them starts them."""
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """The servers of this run; in a run that is not divided, the first test that asks for them starts them."""
+    if shared := getattr(request.config, "workerinput", {}).get("stack"):
+        yield Stack(Path(shared))
+        return
     with Stack(quick_jit=True) as running:
         yield running
 
@@ -64,7 +87,7 @@ def kafka(stack: Stack) -> str:
 @pytest.fixture(scope="session")
 async def template_database(stack: Stack) -> str:
     """The name of a database with the schema and nothing in it, of which every test gets a copy."""
-    name = "template_of_tests"
+    name = f"template_of_tests_{os.getpid()}"
     await run_as_owner(stack, f"CREATE DATABASE {name}")
     await migrate(Settings(kafka=stack.kafka, database_url=SecretStr(address_of(stack, name))))
     return name
