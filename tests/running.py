@@ -43,7 +43,7 @@ class Process:
         self.metrics_url = f"http://{listen}/metrics"
         with log.open("ab") as output:
             # Not through asyncio: a test that kills many must not wait for its child watcher.
-            self._pid = os.posix_spawn(
+            self.pid = os.posix_spawn(
                 sys.executable,
                 [sys.executable, "-c", f"{first}\n{COMMAND}", *words],
                 environment(settings),
@@ -54,12 +54,12 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
         if self.code() is None:
-            os.kill(self._pid, number)
+            os.kill(self.pid, number)
 
     def code(self) -> int | None:
         """Return the exit code, that of a signal below zero; None while it runs."""
         if self._code is None:
-            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
             self._code = os.waitstatus_to_exitcode(status) if pid else None
         return self._code
 

@@ -1,0 +1,26 @@
+"""What a fault is: a sentence, what strikes, and how soon all must be well again."""
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from tests.faults.field import Field
+
+AFTER_A_PROCESS_S = 15.0
+"""How soon all must be taken after a tracker died."""
+AFTER_A_SERVER_S = 60.0
+"""How soon all must be taken after Kafka, PostgreSQL or the network was back."""
+
+
+class Fault(NamedTuple):
+    """A way in which the world goes wrong."""
+
+    sentence: str
+    kind: str
+    """By which faults are counted and their recovery is summed up."""
+    strike: Callable[[Field], Awaitable[int]]
+    """Lets it happen, returns once it has ended, and says how often it really did."""
+    limit_s: float = AFTER_A_SERVER_S
+    counts_hold: bool = False
+    """Whether the trackers' counters must agree with the tables: no tracker ended and every COMMIT was answered."""
+    long: bool = False
+    """Whether it takes too long for every run of the tests."""

@@ -1,0 +1,269 @@
+"""The field of a fault: servers behind proxies, supervised trackers, endless records, and the audit of all of it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import asyncpg
+from aiokafka.errors import KafkaError
+from asyncpg.exceptions import InterfaceError, PostgresError
+from pydantic import SecretStr
+
+from events import samples
+from infra.devstack import Stack
+from services import kafka
+from services.settings import Settings
+from tests.faults.auditor import audit, audit_committed, audit_metrics, audit_words
+from tests.faults.evidence import Log, Tables, as_generation, committed, read_log, tables
+from tests.faults.proxy import Proxy
+from tests.running import Process, free_port, publish, publish_elsewhere, until
+
+TROUBLES = samples.Switches(duplicates=0.1, disorder=0.1, conflicts=0.02, poison=0.05)
+# Enough for any field: it takes of them what it needs.
+CLAIMS = 100_000
+BURST = 60
+PARTITIONS = 3
+BATCH_RECORDS = 20
+RESTART_PAUSE_S = 0.1
+STOP_LIMIT_S = 15
+LIFE_LIMIT_S = 100_000
+LOOK_S = 0.05
+CAME_BACK_LIMIT_S = 90
+"""How long lag may take to fall to zero before a fault counts as not overcome; the targets are shorter."""
+
+
+class Reading(NamedTuple):
+    """What was there before a fault."""
+
+    tables: Tables
+    expositions: dict[int, str]
+    """Of each tracker by its pid."""
+
+
+class Endured(NamedTuple):
+    """What a fault came to."""
+
+    fired: int
+    recovery_s: float
+    """From its end until all that was published was in PostgreSQL."""
+    records: int
+    outcomes: dict[str, int]
+    violations: list[str]
+
+
+class Tracked:
+    """A place for one tracker, in which a new one is started whenever it ended, as a supervisor does."""
+
+    def __init__(self, settings: Settings, folder: Path, name: str) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self._settings = settings.model_copy(
+            update={"tracker_listen": f"127.0.0.1:{free_port()}", "group_instance_id": name}
+        )
+        self._first = f"import tests.faults.killing as killing\nkilling.listen({str(folder)!r})"
+        self.process = self._start()
+        self.codes: list[int] = []
+        self._task = asyncio.create_task(self._supervise())
+
+    def _start(self) -> Process:
+        return Process(self._settings, ("tracker",), self._settings.tracker_listen, self.log, self._first)
+
+    async def _supervise(self) -> None:
+        while True:
+            self.codes.append(await self.process.ended(LIFE_LIMIT_S))
+            await asyncio.sleep(RESTART_PAUSE_S)
+            self.process = self._start()
+
+    async def joined(self) -> None:
+        """Wait until the process that runs now has partitions."""
+        await until(self.process.metrics_answer, STOP_LIMIT_S, "a tracker to answer", self.log)
+
+    async def stop(self) -> None:
+        """Stop it in order, for good."""
+        await self._let_go()
+        with suppress(AssertionError):
+            await self.process.stop()
+        await self.process.kill()
+
+    async def kill(self) -> None:
+        """Kill it, for good."""
+        await self._let_go()
+        await self.process.kill()
+
+    async def _let_go(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+class Field:
+    """Owns the trackers, and what is known of the log and of the time before a fault."""
+
+    def __init__(self, stack: Stack, proxies: tuple[Proxy, Proxy], direct: Settings, folder: Path, seed: int) -> None:
+        self.stack = stack
+        self.kafka, self.postgres = proxies
+        self.direct = direct
+        self.folder = folder
+        self.seed = seed
+        self.chance = Random(seed)
+        self.topics = [*kafka.our_names(direct)]
+        url = direct.database_url.get_secret_value()
+        server = urlsplit(url)
+        self.told = direct.model_copy(
+            update={
+                "kafka": self.kafka.address,
+                "database_url": SecretStr(url.replace(f"{server.hostname}:{server.port}", self.postgres.address)),
+            }
+        )
+        self.trackers: dict[str, Tracked] = {}
+        self.log: Log = {}
+        self.generations: dict[str, int] = {}
+        self._messages = samples.stream(CLAIMS, seed, TROUBLES)
+
+    # --- what a fault does ---
+
+    async def publish(self, count: int = BURST) -> None:
+        """Publish the next records, some with another client, whose partitions for the same claims are others."""
+        messages = self.take(count)
+        if self.chance.random() < 0.5:
+            await publish(self.direct, messages)
+        else:
+            await asyncio.to_thread(publish_elsewhere, self.direct, messages)
+
+    def take(self, count: int) -> list[samples.Message]:
+        """Return the next records."""
+        return [next(self._messages) for _ in range(count)]
+
+    @asynccontextmanager
+    async def publishing(self, pause_s: float = 0.1, count: int = 20) -> AsyncIterator[None]:
+        """Publish all the while; where Kafka is away, what could not be published is not missed."""
+        over = asyncio.Event()
+
+        async def work() -> None:
+            while not over.is_set():
+                with suppress(KafkaError):
+                    await self.publish(count)
+                await asyncio.sleep(pause_s)
+
+        task = asyncio.create_task(work())
+        try:
+            yield
+        finally:
+            # Never in the middle of a record: it would come when everybody thinks that all is taken.
+            over.set()
+            await task
+
+    def start(self, name: str) -> Tracked:
+        """Start a tracker and keep it running."""
+        self.trackers[name] = Tracked(self.told, self.folder, name)
+        return self.trackers[name]
+
+    async def stop(self, *names: str) -> None:
+        """Stop trackers in order; without a name, all of them."""
+        await asyncio.gather(*(self.trackers.pop(name).stop() for name in names or [*self.trackers]))
+
+    def any_tracker(self) -> Tracked:
+        """Return one of the trackers."""
+        return self.trackers[self.chance.choice(sorted(self.trackers))]
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """Lend a connection of the owner, past the proxy."""
+        connection = await asyncpg.connect(self.direct.database_url.get_secret_value(), timeout=STOP_LIMIT_S)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def sql(self, statement: str, *values: object) -> list[Any]:
+        """Run a statement as the owner, past the proxy."""
+        async with self.connection() as owner:
+            return list(await owner.fetch(statement, *values))
+
+    # --- what is held against it ---
+
+    async def endure(self, fault: Any) -> Endured:  # noqa: ANN401  (a Fault, which knows a Field)
+        """Let a fault happen, wait until all is taken, and audit everything."""
+        before = await self._reading()
+        first_end = sum(part.end for part in self.log.values())
+        fired = await fault.strike(self)
+        recovery_s = await self.caught_up()
+        violations = await self._audited(before, counts_hold=fault.counts_hold)
+        outcomes = {
+            outcome: sum(row[outcome] for row in self._after.position)
+            for outcome in ("accepted", "duplicate", "dead_letter", "gap")
+        }
+        records = sum(part.end for part in self.log.values()) - first_end
+        return Endured(fired, recovery_s, records, outcomes, violations)
+
+    async def caught_up(self, limit_s: float = CAME_BACK_LIMIT_S) -> float:
+        """Wait until all that Kafka holds now is in PostgreSQL; return the seconds that it took."""
+        started = time.monotonic()
+        wanted: dict[tuple[str, int], int] = {}
+
+        async def reached() -> bool:
+            nonlocal wanted
+            try:
+                wanted = wanted or await self._ends()
+                done = await self.sql("SELECT topic, partition, next_offset FROM position ORDER BY generation")
+            except (OSError, PostgresError, InterfaceError, TimeoutError):
+                return False
+            found = {(topic, partition): position for topic, partition, position in done}
+            return all(found.get(part, -1) == end for part, end in wanted.items())
+
+        await until(reached, limit_s, f"PostgreSQL to have all of Kafka (seed {self.seed})", self._newest_log())
+        return time.monotonic() - started
+
+    async def read(self) -> None:
+        """Read what Kafka has now; what it deletes later stays known."""
+        found = await asyncio.to_thread(read_log, self.direct.kafka, self.topics, self.current())
+        older = {place: part for place, part in self.log.items() if place[2] != self.generations.get(place[0], 1)}
+        self.log = {**older, **as_generation(found, self.generations)}
+
+    def made_anew(self, topic: str) -> None:
+        """Note that a topic was deleted and made again."""
+        self.generations[topic] = self.generations.get(topic, 1) + 1
+
+    def current(self) -> Log:
+        """Return the log of the topics that there are now, each as if it were the first of its name."""
+        return {
+            (topic, partition, 1): part
+            for (topic, partition, generation), part in self.log.items()
+            if generation == self.generations.get(topic, 1)
+        }
+
+    async def _ends(self) -> dict[tuple[str, int], int]:
+        await self.read()
+        return {
+            place[:2]: part.end for place, part in self.log.items() if place[2] == self.generations.get(place[0], 1)
+        }
+
+    async def _reading(self) -> Reading:
+        await self.read()
+        shown = {each.process.pid: await each.process.metrics() for each in self.trackers.values()}
+        return Reading(await tables(self.direct.database_url.get_secret_value()), shown)
+
+    async def _audited(self, before: Reading, *, counts_hold: bool) -> list[str]:
+        told = await asyncio.to_thread(committed, self.direct.kafka, self.direct.group, self.topics)
+        for each in self.trackers.values():
+            await each.joined()
+        after = await self._reading()
+        self._after = after.tables
+        found = audit(self.log, after.tables) + audit_committed(told, after.tables)
+        if counts_hold and before.expositions.keys() == after.expositions.keys():
+            found += audit_metrics(before.expositions.values(), after.expositions.values(), before.tables, after.tables)
+        return found + audit_words(self._canaries(), self._said() | {"metrics": "".join(after.expositions.values())})
+
+    def _canaries(self) -> set[str]:
+        return {f"CLM-{self.seed}-", '"p_', "p_other"}
+
+    def _said(self) -> dict[str, str]:
+        logs = [*self.folder.glob("*.log"), *(server.log for server in self.stack.status())]
+        return {log.name: log.read_text(errors="replace") for log in logs}
+
+    def _newest_log(self) -> Path | None:
+        return max(self.folder.glob("*.log"), key=lambda log: log.stat().st_mtime, default=None)
