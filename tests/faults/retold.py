@@ -36,7 +36,7 @@ class Told(NamedTuple):
     rejection_reasons: list[str]
     applied: int
     fates: dict[tuple[str, str], tuple[str, str]]
-    """What became of each event, by source and id: applied, waits or aside, and why."""
+    """What became of each event, by source and id: applied, waiting or set_aside, and why."""
     story: Story
 
 

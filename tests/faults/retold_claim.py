@@ -86,7 +86,7 @@ class Story:
     applied: int = 0
     history: list[tuple[str | None, str | None, int, int, str, str]] = field(default_factory=list)
     fates: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
-    """What became of each event, by source and id: applied, waits or aside, and why."""
+    """What became of each event, by source and id: applied, waiting or set_aside, and why."""
     last: Fact | None = None
     """The latest event of all."""
 

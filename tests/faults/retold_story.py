@@ -20,7 +20,7 @@ SUBMISSIONS = ("original", "replacement", "void", "appeal")
 FACETS = ("acknowledged", "accepted", "pended", "information_requested", "forwarded")
 
 Fate = tuple[str, str]
-"""What becomes of an event: applied, waits or aside, and why."""
+"""What becomes of an event: applied, waiting or set_aside, and why."""
 APPLIED: Fate = ("applied", "")
 
 
@@ -41,10 +41,10 @@ def happens(story: Story, fact: Fact, at_us: int) -> bool:
     before = STATE[story.row]
     fate, reason = read_cell(story, fact)
     story.fates[fact.source, fact.id] = (fate, reason)
-    if fate == "waits":
+    if fate == "waiting":
         story.waiting.append((fact, reason))
         story.waiting.sort(key=lambda wait: wait[0][:4])
-    elif fate == "aside":
+    elif fate == "set_aside":
         story.set_aside[reason] += 1
     else:
         story.applied += 1
@@ -60,21 +60,21 @@ def read_cell(story: Story, fact: Fact) -> Fate:
         return session(story, fact)
     if fact.kind in SUBMISSIONS:
         if fact.data["submission_id"] in story.submissions:
-            return ("aside", "same_submission")
+            return ("set_aside", "same_submission")
         column = {"original": original, "replacement": replacement, "void": void, "appeal": appealed}[fact.kind]
         fate = column(story, fact)
         if fate == APPLIED:
             story.submissions.setdefault(fact.data["submission_id"], 0)
         return fate
     if story.row in {"none", "draft_new"}:
-        return ("waits", "no_submission")
+        return ("waiting", "no_submission")
     return response(story, fact)
 
 
 def response(story: Story, fact: Fact) -> Fate:
     """What a payer or clearinghouse answers to a claim that was submitted."""
     if fact.kind == "reversed" and not story.decision_seen:
-        return ("waits", "no_decision")
+        return ("waiting", "no_decision")
     named: str | None = fact.data.get("submission_id")
     rank = fact.data.get("payer_rank") or story.attempt.rank
     if rank != story.attempt.rank:
@@ -121,7 +121,7 @@ def session(story: Story, fact: Fact) -> Fate:
 def original(story: Story, fact: Fact) -> Fate:
     """The claim is sent, or sent again."""
     if story.row == "approved" and fact.data["payer_rank"] <= story.attempt.rank:
-        return ("aside", "already_approved")
+        return ("set_aside", "already_approved")
     if story.row == "appealed":
         story.findings.add("resubmitted_under_appeal")
         return APPLIED
@@ -155,9 +155,9 @@ def replacement(story: Story, fact: Fact) -> Fate:
 def void(story: Story, _fact: Fact) -> Fate:
     """The claim is taken back."""
     if story.row == "none":
-        return ("waits", "no_submission")
+        return ("waiting", "no_submission")
     if story.row in {"draft_new", "draft_rejected", "draft_voided"}:
-        return ("aside", "nothing_to_void")
+        return ("set_aside", "nothing_to_void")
     story.before_void = stand(story)
     story.row = "draft_voided"
     return APPLIED
@@ -166,17 +166,17 @@ def void(story: Story, _fact: Fact) -> Fate:
 def appealed(story: Story, fact: Fact) -> Fate:
     """A decision is disputed."""
     if story.row in {"none", "draft_new"}:
-        return ("waits", "no_submission")
+        return ("waiting", "no_submission")
     if story.row == "submitted":
-        return ("waits", "no_decision")
+        return ("waiting", "no_decision")
     if story.row == "draft_rejected":
-        return ("aside", "never_adjudicated")
+        return ("set_aside", "never_adjudicated")
     if story.row == "draft_voided":
-        return ("aside", "voided")
+        return ("set_aside", "voided")
     if story.row == "approved" and overtaken(story, fact):
-        return ("aside", "overtaken")
+        return ("set_aside", "overtaken")
     if story.row == "denied" and story.unprocessable:
-        return ("aside", "not_appealable")
+        return ("set_aside", "not_appealable")
     if story.row == "appealed" and story.appeal is not None:
         # The next level disputes what the last one did.
         story.appeal = story.appeal._replace(at_us=fact.time_us, payer=story.attempt.payer)
@@ -193,7 +193,7 @@ def appealed(story: Story, fact: Fact) -> Fate:
 def facet(story: Story, fact: Fact) -> Fate:
     """What colours a claim that is asked or decided, and moves nothing."""
     if story.row in {"draft_rejected", "draft_voided"}:
-        return ("aside", "attempt_over")
+        return ("set_aside", "attempt_over")
     if fact.kind == "accepted":
         story.rejection_reasons = []
     if fact.kind == "accepted" and fact.data["sender"] == "payer":
@@ -210,7 +210,7 @@ def facet(story: Story, fact: Fact) -> Fate:
 def rejected(story: Story, fact: Fact) -> Fate:
     """A submission did not get through the front door: it is as if it had not been made."""
     if story.row in {"approved", "denied", "appealed"}:
-        return ("aside", "already_decided")
+        return ("set_aside", "already_decided")
     earlier_reasons = story.rejection_reasons if story.row == "draft_rejected" else []
     if story.row == "draft_voided":
         go_back(story, story.before_void)
@@ -244,9 +244,9 @@ def denied(story: Story, fact: Fact) -> Fate:
         number = fact.data.get("payer_claim_number")
         ledger = story.ledgers.get(story.attempt.rank, Ledger())
         if is_duplicate_denial(fact):
-            return ("aside", "duplicate_denial")
+            return ("set_aside", "duplicate_denial")
         if number is None or not ledger.claim_numbers or number in ledger.claim_numbers:
-            return ("waits", "no_reversal")
+            return ("waiting", "no_reversal")
         story.findings.add("partial_denial")
         return APPLIED
     if story.row == "draft_rejected":
