@@ -17,7 +17,6 @@ from tests.faults.retold_facts import (
 from tests.faults.retold_money import Ledger
 
 SUBMISSIONS = ("original", "replacement", "void", "appeal")
-FACETS = ("acknowledged", "accepted", "pended", "information_requested", "forwarded")
 
 Fate = tuple[str, str]
 """What becomes of an event: applied, waiting or set_aside, and why."""

@@ -18,6 +18,7 @@ from services.view import view
 from tests.claims_at_random import draw, words
 from tests.faults import retold
 from tests.stories import CLAIM, appeal, body, on, original, replacement, response, session, void
+from tests.test_tidy import imports, modules, top
 
 EXAMPLES = Path(__file__).parents[2] / "events" / "examples"
 RECORDED_AT_US = 1_780_000_000_000_000
@@ -120,6 +121,13 @@ def test_a_difference_is_found_in_every_field() -> None:
     for name, value in packed.items():
         other = {**packed, name: [] if value != [] else None}
         assert [found.partition(":")[0] for found in retold.packed_differences(told, other)] == [name]
+
+
+def test_the_auditor_takes_nothing_from_the_product() -> None:
+    """What is shared would be wrong on both sides: the auditor's telling imports no line of the product."""
+    taken = {module: imports(module) for module in modules("tests") if module.startswith("tests.faults.retold")}
+    assert "tests.faults.retold_story" in taken
+    assert {top(target) for targets in taken.values() for target in targets} & {"events", "services", "infra"} == set()
 
 
 def disagreements(claim_id: str, events: Sequence[Event], bodies: Iterable[str] | None = None) -> list[str]:
