@@ -181,8 +181,7 @@ class Stack:
         command = embedded_kafka.command(
             jars,
             self.directory,
-            known.kafka_port,
-            known.controller_port,
+            embedded_kafka.Node(known.kafka_port, known.controller_port),
             heap=self._kafka_heap,
             quick_jit=self._quick_jit,
         )
