@@ -80,9 +80,7 @@ async def retention(field: Field) -> int:
     await field.publish()
     await field.read()
     done = await field.positions()
-    borders = {
-        place[:2]: (done[place[:2]] + part.end) // 2 for place, part in field.current().items() if place[:2] in done
-    }
+    borders = {place: (done[place] + part.end) // 2 for place, part in field.current().items() if place in done}
     # Held, since what was asked of an admin client that is gone is never answered.
     admin = AdminClient({"bootstrap.servers": field.direct.kafka, **QUIET})
     futures = admin.delete_records([TopicPartition(*part, border) for part, border in borders.items()])
