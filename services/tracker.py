@@ -361,6 +361,7 @@ class Tracker(ConsumerRebalanceListener):
     async def run(self, broker: KafkaBroker) -> int:
         """Track until something ends it; return the exit code. Raises KafkaError where it cannot start."""
         tasks = [asyncio.create_task(lane.run()) for lane in self._lanes]
+        self.subscriber.get_msg = self._assignment.all_or_nothing(self.subscriber.get_msg)
         tasks += [asyncio.create_task(self.beat()), asyncio.create_task(self.watch())]
         # It returns once the group gave us partitions, for which another member may make us wait.
         start = asyncio.create_task(broker.start())
