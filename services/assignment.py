@@ -9,6 +9,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
+from services.database import describe_error
 from services.positions import BehindError, Gap, Item, Place, Run
 
 KAFKA_LIMIT_S: Final = 10.0
@@ -103,7 +104,10 @@ class Assignment:
         async def fetch_or_go_back(consumer: AIOKafkaConsumer) -> tuple[Record, ...]:
             try:
                 return await fetch(consumer)
-            except BaseException:
+            except BaseException as error:
+                if not isinstance(error, asyncio.CancelledError):
+                    # A record that cannot be read at all holds its partition up, and who is called must know why.
+                    _log.error("records cannot be fetched", error=describe_error(error))
                 # Nothing else runs between the failure and this.
                 for partition, expected in list(self._expected.items()):
                     self._seek(partition, expected)
