@@ -137,6 +137,7 @@ class Field:
         self.generations: dict[tuple[str, int], int] = {}
         self._numbers = count()
         self._last: Reading | None = None
+        self.over_at = 0.0
         self._messages = samples.stream(CLAIMS, seed, TROUBLES)
 
     # --- what a fault does ---
@@ -215,16 +216,19 @@ class Field:
 
     async def endure(self, fault: Any) -> Endured:  # noqa: ANN401  (a Fault, which knows a Field)
         """Let a fault happen, wait until all is taken, and audit everything."""
-        before, started = self._last or await self._reading(), time.monotonic()
+        before = self._last or await self._reading()
         first_end = self._records()
+        self.over_at = 0.0
         fired = await fault.strike(self)
-        # A tracker's death is over at once; what else went wrong is over now.
-        died_at = max(each.died_at for each in self.trackers.values())
-        ended_at = died_at if fault.kind == "kill -9" and died_at > started else time.monotonic()
+        over_at = self.over_at or time.monotonic()
         await self.caught_up()
-        recovery_s = time.monotonic() - ended_at
+        recovery_s = time.monotonic() - over_at
         violations = await self.audited(before if fault.counts_hold else None)
         return Endured(fired, recovery_s, self._records() - first_end, self._outcomes(), violations)
+
+    def over(self, at: float | None = None) -> None:
+        """Note that what went wrong is over, now or at a time of ``time.monotonic``: from here on recovery counts."""
+        self.over_at = at or time.monotonic()
 
     def _records(self) -> int:
         return sum(len(part.records) for part in self.log.values())

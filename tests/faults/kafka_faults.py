@@ -36,6 +36,7 @@ async def restart(stop: Callable[[Stack], None], field: Field) -> int:
         await asyncio.to_thread(stop, field.stack)
         await asyncio.sleep(field.chance.uniform(0, AWAY_S))
         await asyncio.to_thread(field.stack.start_kafka)
+        field.over()
     return 1
 
 
@@ -46,7 +47,8 @@ async def lose_answers(kind: int, field: Field) -> int:
     async with field.publishing():
         await until(lambda: field.kafka.fired.total() > before, KAFKA_LIMIT_S, "an answer to be lost")
         await asyncio.sleep(DROPPED_S)
-    field.kafka.heal()
+        field.kafka.heal()
+        field.over()
     return field.kafka.fired.total() - before
 
 
@@ -162,7 +164,7 @@ KAFKA_FAULTS = (
     *network("kafka", "Kafka"),
     Fault("publishers abort and commit transactions", "topics", transactions, counts_hold=True),
     Fault("Kafka deletes what no tracker has read", "topics", retention, AFTER_A_PROCESS_S),
-    Fault("a topic is deleted and made anew", "topics", make_anew),
+    Fault("a topic is deleted and made anew", "topics", make_anew, long=True),
     Fault("topics get more partitions", "topics", add_partitions),
     Fault("an old backup takes PostgreSQL's place", "backup", restore),
 )

@@ -30,6 +30,7 @@ async def restart(stop: signal.Signals, field: Field) -> int:
         await asyncio.to_thread(field.stack.stop_postgres, stop)
         await asyncio.sleep(field.chance.uniform(0, AWAY_S))
         await asyncio.to_thread(field.stack.start_postgres)
+        field.over()
     return 1
 
 
@@ -43,6 +44,7 @@ async def terminate(field: Field) -> int:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'claimpath-tracker'"
             )
             ended += len(found)
+        field.over()
     return ended
 
 
@@ -53,6 +55,7 @@ async def hold_locks(field: Field) -> int:
         async with field.connection() as owner, owner.transaction():
             await owner.execute("LOCK TABLE claim IN ACCESS EXCLUSIVE MODE")
             await asyncio.sleep(HELD_S)
+        field.over()
     return 1
 
 
@@ -62,6 +65,7 @@ async def freeze(field: Field) -> int:
         await asyncio.sleep(0.3)
         with frozen(field.stack):
             await asyncio.sleep(HELD_S)
+        field.over()
     return 1
 
 
@@ -90,6 +94,7 @@ async def disturb(which: str, act: Callable[[Proxy], None], seconds: float, fiel
         await asyncio.sleep(seconds)
         fired = proxy.fired.total() - before
         proxy.heal()
+        field.over()
     return fired
 
 
@@ -99,6 +104,7 @@ async def lose_commit(act: Callable[[Proxy, int], None], field: Field) -> int:
     act(field.postgres, field.chance.randint(1, TIMES))
     async with field.publishing():
         await until(lambda: field.postgres.fired.total() > before, COMMIT_LIMIT_S, "a COMMIT to be lost")
+        field.over()
     field.postgres.heal()
     return field.postgres.fired.total() - before
 

@@ -40,6 +40,7 @@ async def _struck(point: str, field: Field, number: signal.Signals) -> int:
             if point in SHUTDOWN:
                 process.send(signal.SIGTERM)
             await asyncio.sleep(NUDGE_S)
+    field.over(victim.died_at)
     assert victim.codes[deaths] == -signal.SIGKILL, f"ended with {victim.codes[deaths]} {point} (seed {field.seed})"
     return 1
 
@@ -50,7 +51,9 @@ async def die_at_random(field: Field) -> int:
     async with field.publishing():
         for _ in range(kills):
             await asyncio.sleep(field.chance.uniform(0.1, 1.0))
-            await _kill(field.any_tracker())
+            victim = field.any_tracker()
+            await _kill(victim)
+            field.over(victim.died_at)
     return kills
 
 
@@ -60,6 +63,7 @@ async def all_die(field: Field) -> int:
         await asyncio.sleep(field.chance.uniform(0.1, 0.6))
         victims = [*field.trackers.values()]
         await asyncio.gather(*(_kill(victim) for victim in victims))
+        field.over(max(victim.died_at for victim in victims))
     return len(victims)
 
 
@@ -77,6 +81,7 @@ async def freeze(seconds: float, field: Field) -> int:
         victim.send(signal.SIGSTOP)
         await asyncio.sleep(seconds)
         victim.send(signal.SIGCONT)
+        field.over()
         await asyncio.sleep(1)
     return 1
 
@@ -88,6 +93,7 @@ async def freeze_inside(field: Field) -> int:
     async with field.publishing(pause_s=0.5):
         await asyncio.sleep(FROZEN_LONG_S + 5)
         victim.send(signal.SIGCONT)
+        field.over()
     return 1
 
 
@@ -107,6 +113,7 @@ async def replace(field: Field) -> int:
         await asyncio.sleep(field.chance.uniform(0.1, 0.6))
         await field.stop(victim.name)
         field.start(victim.name)
+        field.over()
     return 1
 
 

@@ -1,0 +1,34 @@
+"""The page of the campaign's results tells what was run, and nothing else."""
+
+import json
+
+import pytest
+
+from tests.faults.results import PAGE, RESULTS, page, summaries
+
+
+def test_the_page_is_made_of_the_results() -> None:
+    """Nobody edits the page: it is what the last campaign measured, and it found no violation."""
+    results = json.loads(RESULTS.read_text())
+    assert PAGE.read_text() == page(results), "write it again with `python -m tests.faults --page`"
+    assert [part for part, told in results.items() if told.get("violations")] == []
+
+
+def test_a_violation_reaches_the_page() -> None:
+    """What the auditor found in the middle of a campaign stands on its page, and so does a fault that was late."""
+    struck = {"fault": "it rains", "kind": "weather", "field": 1, "limit_s": 15.0, "fired": 1, "outcomes": {"gap": 1}}
+    told = [
+        struck | {"recovery_s": 16.0, "violations": []},
+        struck | {"recovery_s": 2.0, "violations": ["a record is lost"]},
+    ]
+    run = {"commit": "abc", "day": "2026-01-01", "machine": "none", "seed": 1, "seconds": 60}
+    shown = page({"faults": run | summaries["faults"](told)})
+    assert "## Real faults: 2, violations: 1" in shown
+    assert "* a record is lost" in shown
+    assert "Later than their limit: it rains: 16.0 s." in shown
+
+
+@pytest.mark.parametrize("part", [part for part in summaries if part != "faults"])
+def test_a_part_that_ends_before_its_summary_is_a_violation(part: str) -> None:
+    """A campaign that broke off does not pass for one that found nothing."""
+    assert summaries[part]([])["violations"]
