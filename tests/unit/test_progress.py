@@ -56,3 +56,20 @@ def test_lag_that_is_not_fetched_ages_too() -> None:
     progress.forget([PARTITION])
     progress.see({})
     assert told() == (0, 0)
+
+
+def test_partitions_that_nobody_shares_out_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a topic has other partitions than the group shares, its leader gets some time; then it is said, once."""
+    monkeypatch.setattr("services.progress.UNSHARED_LIMIT_S", 0.05)
+    progress = Progress({TOPIC: TOPIC})
+    progress.note_shared({TOPIC: 3})
+    assert not progress.others_are_shared({TOPIC: 3})
+    assert not progress.others_are_shared({TOPIC: 4})
+    time.sleep(0.06)
+    assert not progress.others_are_shared({TOPIC: 3})
+    assert not progress.others_are_shared({TOPIC: 4})
+    time.sleep(0.06)
+    assert progress.others_are_shared({TOPIC: 4})
+    assert not progress.others_are_shared({TOPIC: 4})
+    progress.note_shared({TOPIC: 4})
+    assert not progress.others_are_shared({TOPIC: 4})
