@@ -1,0 +1,234 @@
+"""A real PostgreSQL that is asked one statement at a time, so that a schedule repeats, and fails wherever it is told."""
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any, Final, TypeVar
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from services.database import LOCK_LIMIT_MS, QUICK
+from tests.faults.simulated_clock import PROCESS, Process, SimulatedLoop
+
+QUICKEST_S: Final = 0.0005
+SLOWEST_S: Final = 0.003
+"""How long an answer takes, in simulated time."""
+LOCK_LIMIT_S: Final = LOCK_LIMIT_MS / 1000
+IDLE_LIMIT_S: Final = QUICK.idle_in_transaction_ms / 1000
+ROLE: Final = "claimpath_tracker"
+
+Call = Callable[[], Awaitable[object]]
+Job = Callable[[], Awaitable[None]]
+T = TypeVar("T")
+
+
+class Server:
+    """Owns the connections to the server and the order in which it is asked."""
+
+    def __init__(self, loop: SimulatedLoop, address: str) -> None:
+        self._loop = loop
+        self._address = address
+        self._idle: list[asyncpg.Connection] = []
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue()
+        self._wake = asyncio.Event()
+        self._waiting: dict[asyncpg.Connection, tuple[asyncio.Task[object], asyncio.Future[Any]]] = {}
+        self._chance = Random(0)
+        self._worker = loop.create_task(self._work())
+        self._worker.add_done_callback(self._broke)
+        self.lock_waits = 0
+        self._late: list[tuple[asyncio.TimerHandle, Job]] = []
+        self.lend: Callable[[asyncpg.Connection, Process], asyncpg.Connection] = _refuse
+        """What a process gets over a connection of ours; raises OSError where it cannot connect."""
+        loop.on_stall = self._wake.set
+        self.engine: AsyncEngine = create_async_engine(
+            "postgresql+asyncpg://", async_creator=self._client, poolclass=NullPool, hide_parameters=True
+        )
+
+    async def start(self) -> None:
+        """Connect; the engine asks once what server this is."""
+        with self._loop.really():
+            self._owner = await self._connect({})
+            self._monitor = await self._connect({})
+            async with self.engine.connect():
+                pass
+
+    async def close(self) -> None:
+        """Close all connections."""
+        with self._loop.really():
+            for connection in (*self._idle, self._owner, self._monitor):
+                await connection.close()
+        self._worker.cancel()
+
+    def begin(self, seed: int) -> None:
+        """Begin a schedule: its answers take as long as the seed says."""
+        self._chance = Random(f"{seed}:answers")
+
+    async def tell(self, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+        """Return what some work on a connection of the world's returns; takes no simulated time."""
+        answer: asyncio.Future[T] = self._loop.create_future()
+
+        async def ask() -> None:
+            _set(answer, await _outcome(lambda: work(self._owner)))
+
+        self._jobs.put_nowait(ask)
+        return await answer
+
+    async def ask(self, connection: asyncpg.Connection, call: Call, *, ends: bool) -> Any:  # noqa: ANN401
+        """Return what the server answers to a process's statement; ``ends`` says that it may let go of locks."""
+        answer: asyncio.Future[Any] = self._loop.create_future()
+
+        async def execute() -> None:
+            task = self._loop.create_task(_outcome(call))
+            task.add_done_callback(lambda _: self._wake.set())
+            if await self._done_or_blocked(task, connection):
+                self._answer(answer, task.result())
+                if ends or isinstance(task.result(), Exception):
+                    await self._settle()
+            else:
+                self.lock_waits += 1
+                self._waiting[connection] = (task, answer)
+                self._loop.call_later(LOCK_LIMIT_S, self._jobs.put_nowait, give_up)
+
+        async def give_up() -> None:
+            if self._waiting.get(connection, (None, None))[1] is answer:
+                await self._cancel(connection)
+
+        self._jobs.put_nowait(execute)
+        return await answer
+
+    def give_back(self, connection: asyncpg.Connection, after_s: float = 0) -> None:
+        """Roll back what is open, as when a client's socket closes, and keep the connection for another client.
+
+        Where the server hears of it only later, the locks are kept until then.
+        """
+
+        async def roll_back() -> None:
+            if connection in self._waiting:
+                await self._cancel(connection)
+            if connection.is_in_transaction():
+                await connection.execute("ROLLBACK")
+                await self._settle()
+            self._idle.append(connection)
+
+        if after_s:
+            # Not on behalf of the process, which may be paused or gone by then.
+            timer = self._loop.call_later(after_s, self._jobs.put_nowait, roll_back, context=contextvars.Context())
+            self._late.append((timer, roll_back))
+        else:
+            self._jobs.put_nowait(roll_back)
+
+    def end_what_is_late(self) -> None:
+        """See now, at a schedule's end, which clients are gone."""
+        for timer, roll_back in self._late:
+            if timer.when() > self._loop.time():
+                timer.cancel()
+                self._jobs.put_nowait(roll_back)
+        self._late.clear()
+
+    # --- one at a time ---
+
+    def _broke(self, worker: asyncio.Task[None]) -> None:
+        if not worker.cancelled():
+            self._loop.on_stall = worker.result  # raises, and with it the whole run
+            self._loop.at_server += 1
+
+    async def _work(self) -> None:
+        while True:
+            job = await self._jobs.get()
+            with self._loop.really():
+                await job()
+
+    async def _done_or_blocked(self, task: asyncio.Task[object], connection: asyncpg.Connection) -> bool:
+        """Wait for the answer; return False where the statement waits for a lock."""
+        while not task.done():
+            self._wake.clear()
+            await self._wake.wait()
+            if not task.done() and await self._is_blocked(connection):
+                return task.done()
+        return True
+
+    async def _is_blocked(self, connection: asyncpg.Connection) -> bool:
+        pid = connection.get_server_pid()
+        return bool(await self._monitor.fetchval("SELECT cardinality(pg_blocking_pids($1)) > 0", pid))
+
+    async def _settle(self) -> None:
+        """Let those go on who waited for a lock that is free now, until all who wait have reason to."""
+        again = True
+        while again and self._waiting:
+            again = False
+            for connection, (task, answer) in list(self._waiting.items()):
+                if task.done() or not await self._is_blocked(connection):
+                    if await self._done_or_blocked(task, connection):
+                        del self._waiting[connection]
+                        self._answer(answer, task.result())
+                        again = True
+
+    async def _cancel(self, connection: asyncpg.Connection) -> None:
+        """End a statement that waited for too long, or for a client that is gone."""
+        task, answer = self._waiting.pop(connection)
+        await self._monitor.fetchval("SELECT pg_cancel_backend($1)", connection.get_server_pid())
+        await task
+        self._answer(answer, asyncpg.LockNotAvailableError("canceling statement due to lock timeout"))
+        await self._settle()
+
+    def _answer(self, answer: asyncio.Future[Any], outcome: object) -> None:
+        self._loop.call_later(self._chance.uniform(QUICKEST_S, SLOWEST_S), _set, answer, outcome)
+
+    # --- connections ---
+
+    async def _client(self, *_: object, **__: object) -> asyncpg.Connection:
+        process = PROCESS.get()
+        if process is None:  # the engine's first look at the server
+            return await self._connect({})
+        if not self._idle:
+            await self._one_more()
+        connection = self.lend(self._idle[-1], process)
+        self._idle.pop()
+        return connection
+
+    async def _one_more(self) -> None:
+        answer: asyncio.Future[None] = self._loop.create_future()
+
+        async def connect() -> None:
+            self._idle.append(await self._connect({"role": ROLE}))
+            _set(answer, None)
+
+        self._jobs.put_nowait(connect)
+        await answer
+
+    async def _connect(self, settings: dict[str, str]) -> asyncpg.Connection:
+        return await asyncpg.connect(
+            self._address,
+            ssl=False,
+            server_settings={
+                "synchronous_commit": "off",  # nobody cuts the power of this server
+                "deadlock_timeout": "1ms",  # and nothing but deadlocks takes long
+                "TimeZone": "UTC",
+                "jit": "off",
+                **settings,
+            },
+        )
+
+
+async def _outcome(call: Call) -> object:
+    """Return what a statement returns, or the error that it ends with."""
+    try:
+        return await call()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        return error
+
+
+def _set(answer: asyncio.Future[Any], outcome: object) -> None:
+    if answer.done():
+        return
+    if isinstance(outcome, Exception):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)
+
+
+def _refuse(_connection: asyncpg.Connection, _process: Process) -> asyncpg.Connection:
+    raise ConnectionRefusedError("no schedule runs")
