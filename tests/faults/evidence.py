@@ -1,14 +1,18 @@
 """What an audit judges by: Kafka's log as librdkafka reads it, and PostgreSQL's tables as plain SQL does."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import asyncpg
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 READ_LIMIT_S = 30
-SILENCE_LIMIT_S = 15
+LOOK_S = 0.05
 READ_AT_ONCE = 2_000
+QUIET = {"log_level": "0"}
+"""librdkafka says on standard error what our servers do on purpose."""
 
 Place = tuple[str, int, int]
 """Topic as Kafka has it, partition, and which topic of that name it is: the first is 1."""
@@ -86,22 +90,9 @@ def read_log(servers: str, topics: Iterable[str], before: Log | None = None) -> 
     ``before`` is an earlier reading: what Kafka has deleted since is kept from it. A topic that was made anew is to be
     moved to its generation by ``as_generation``.
     """
-    consumer = Consumer(
-        {
-            "bootstrap.servers": servers,
-            "group.id": "auditor",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-        }
-    )
-    try:
-        parts = [(topic, number) for topic in topics for number in sorted(_described(consumer, topic))]
-        bounds = {part: consumer.get_watermark_offsets(TopicPartition(*part), timeout=READ_LIMIT_S) for part in parts}
+    with _consumer(servers, "auditor") as consumer:
+        bounds = _bounds(consumer, topics)
         found = _read(consumer, {part: low for part, (low, _) in bounds.items()})
-    finally:
-        consumer.close()
     log = {}
     for (topic, number), (low, _) in bounds.items():
         end, records = found[topic, number]
@@ -117,37 +108,72 @@ def as_generation(log: Log, generations: Mapping[str, int]) -> Log:
     }
 
 
+def ends(servers: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+    """Return where each partition ends, markers of transactions included."""
+    with _consumer(servers, "auditor") as consumer:
+        return {part: end for part, (_, end) in _bounds(consumer, topics).items()}
+
+
 def committed(servers: str, group: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
     """Return the offsets that Kafka keeps for a group."""
-    client = Consumer({"bootstrap.servers": servers, "group.id": group, "enable.auto.commit": False})
-    try:
-        parts = [TopicPartition(topic, number) for topic in topics for number in _described(client, topic)]
+    with _consumer(servers, group) as consumer:
+        parts = [TopicPartition(*part) for part in _parts(consumer, topics)]
         return {
             (told.topic, told.partition): told.offset
-            for told in client.committed(parts, timeout=READ_LIMIT_S)
+            for told in consumer.committed(parts, timeout=READ_LIMIT_S)
             if told.offset >= 0
         }
+
+
+@contextmanager
+def _consumer(servers: str, group: str) -> Iterator[Consumer]:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            **QUIET,
+        }
+    )
+    try:
+        yield consumer
     finally:
-        client.close()
+        consumer.close()
 
 
-def _described(consumer: Consumer, topic: str) -> Iterable[int]:
-    return list(consumer.list_topics(topic, timeout=READ_LIMIT_S).topics[topic].partitions)
+def _parts(consumer: Consumer, topics: Iterable[str]) -> list[tuple[str, int]]:
+    return [
+        (topic, number)
+        for topic in topics
+        for number in sorted(consumer.list_topics(topic, timeout=READ_LIMIT_S).topics[topic].partitions)
+    ]
+
+
+def _bounds(consumer: Consumer, topics: Iterable[str]) -> dict[tuple[str, int], tuple[int, int]]:
+    return {
+        part: consumer.get_watermark_offsets(TopicPartition(*part), timeout=READ_LIMIT_S)
+        for part in _parts(consumer, topics)
+    }
 
 
 def _read(consumer: Consumer, starts: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], tuple[int, list[Kept]]]:
     consumer.assign([TopicPartition(*part, start) for part, start in starts.items()])
     records: dict[tuple[str, int], list[Kept]] = {part: [] for part in starts}
     ends: dict[tuple[str, int], int] = {}
+    deadline = time.monotonic() + READ_LIMIT_S
     while len(ends) < len(starts):
-        messages = consumer.consume(READ_AT_ONCE, timeout=SILENCE_LIMIT_S)
-        if not messages:
+        # It waits until it has so many, or for so long.
+        messages = consumer.consume(READ_AT_ONCE, timeout=LOOK_S)
+        if time.monotonic() > deadline:
             raise TimeoutError("Kafka does not give its log to the auditor")
         for message in messages:
             part = (message.topic() or "", message.partition() or 0)
             error = message.error()
             if error is None:
-                headers = tuple((name, value) for name, value in message.headers() or ())
+                headers: Any = tuple(message.headers() or ())
                 records[part].append(Kept(message.offset() or 0, message.key(), message.value(), headers))
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  (its public name)
                 ends[part] = message.offset() or 0

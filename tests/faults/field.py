@@ -2,25 +2,30 @@
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 from aiokafka.errors import KafkaError
 from asyncpg.exceptions import InterfaceError, PostgresError
+from confluent_kafka import KafkaException
 from pydantic import SecretStr
 
 from events import samples
 from infra.devstack import Stack
 from services import kafka
+from services.database import migrate
 from services.settings import Settings
 from tests.faults.auditor import audit, audit_committed, audit_metrics, audit_words
-from tests.faults.evidence import Log, Tables, as_generation, committed, read_log, tables
-from tests.faults.proxy import Proxy
+from tests.faults.evidence import QUIET, Log, Tables, as_generation, committed, ends, read_log, tables
+from tests.faults.proxy import Proxy, proxied, proxied_kafka
+from tests.faults.wire import PostgreSQL
 from tests.running import Process, free_port, publish, publish_elsewhere, until
 
 TROUBLES = samples.Switches(duplicates=0.1, disorder=0.1, conflicts=0.02, poison=0.05)
@@ -59,15 +64,21 @@ class Endured(NamedTuple):
 class Tracked:
     """A place for one tracker, in which a new one is started whenever it ended, as a supervisor does."""
 
-    def __init__(self, settings: Settings, folder: Path, name: str) -> None:
+    def __init__(self, settings: Settings, folder: Path, name: str, *, known: bool) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
         self._settings = settings.model_copy(
-            update={"tracker_listen": f"127.0.0.1:{free_port()}", "group_instance_id": name}
+            update={
+                "tracker_listen": f"127.0.0.1:{free_port()}",
+                # One that Kafka knows by name gets its partitions back at once; another one leaves the group for good.
+                "group_instance_id": name if known else None,
+            }
         )
         self._first = f"import tests.faults.killing as killing\nkilling.listen({str(folder)!r})"
         self.process = self._start()
         self.codes: list[int] = []
+        self.died_at = 0.0
+        """When the last one ended, on the clock of ``time.monotonic``."""
         self._task = asyncio.create_task(self._supervise())
 
     def _start(self) -> Process:
@@ -75,7 +86,9 @@ class Tracked:
 
     async def _supervise(self) -> None:
         while True:
-            self.codes.append(await self.process.ended(LIFE_LIMIT_S))
+            code = await self.process.ended(LIFE_LIMIT_S)
+            self.died_at = time.monotonic()
+            self.codes.append(code)
             await asyncio.sleep(RESTART_PAUSE_S)
             self.process = self._start()
 
@@ -122,31 +135,33 @@ class Field:
         self.trackers: dict[str, Tracked] = {}
         self.log: Log = {}
         self.generations: dict[str, int] = {}
+        self._numbers = count()
+        self._last: Reading | None = None
         self._messages = samples.stream(CLAIMS, seed, TROUBLES)
 
     # --- what a fault does ---
 
-    async def publish(self, count: int = BURST) -> None:
+    async def publish(self, number: int = BURST) -> None:
         """Publish the next records, some with another client, whose partitions for the same claims are others."""
-        messages = self.take(count)
+        messages = self.take(number)
         if self.chance.random() < 0.5:
             await publish(self.direct, messages)
         else:
-            await asyncio.to_thread(publish_elsewhere, self.direct, messages)
+            await asyncio.to_thread(publish_elsewhere, self.direct, messages, **QUIET)
 
-    def take(self, count: int) -> list[samples.Message]:
+    def take(self, number: int) -> list[samples.Message]:
         """Return the next records."""
-        return [next(self._messages) for _ in range(count)]
+        return [next(self._messages) for _ in range(number)]
 
     @asynccontextmanager
-    async def publishing(self, pause_s: float = 0.1, count: int = 20) -> AsyncIterator[None]:
+    async def publishing(self, pause_s: float = 0.1, number: int = 20) -> AsyncIterator[None]:
         """Publish all the while; where Kafka is away, what could not be published is not missed."""
         over = asyncio.Event()
 
         async def work() -> None:
             while not over.is_set():
                 with suppress(KafkaError):
-                    await self.publish(count)
+                    await self.publish(number)
                 await asyncio.sleep(pause_s)
 
         task = asyncio.create_task(work())
@@ -157,10 +172,22 @@ class Field:
             over.set()
             await task
 
-    def start(self, name: str) -> Tracked:
-        """Start a tracker and keep it running."""
-        self.trackers[name] = Tracked(self.told, self.folder, name)
+    def start(self, name: str, *, known: bool = True) -> Tracked:
+        """Start a tracker and keep it running, known to the group by its name or not."""
+        assert name not in self.trackers, f"{name} is running"
+        self.trackers[name] = Tracked(self.told, self.folder, name, known=known)
         return self.trackers[name]
+
+    @asynccontextmanager
+    async def passing(self, *, dies: bool = False) -> AsyncIterator[None]:
+        """Let another tracker join the group, and leave it again or die."""
+        name = f"passing-{next(self._numbers)}"
+        passing = self.start(name, known=False)
+        try:
+            yield
+        finally:
+            del self.trackers[name]
+            await (passing.kill() if dies else passing.stop())
 
     async def stop(self, *names: str) -> None:
         """Stop trackers in order; without a name, all of them."""
@@ -188,17 +215,24 @@ class Field:
 
     async def endure(self, fault: Any) -> Endured:  # noqa: ANN401  (a Fault, which knows a Field)
         """Let a fault happen, wait until all is taken, and audit everything."""
-        before = await self._reading()
-        first_end = sum(part.end for part in self.log.values())
+        before, started = self._last or await self._reading(), time.monotonic()
+        first_end = self._records()
         fired = await fault.strike(self)
-        recovery_s = await self.caught_up()
+        # A tracker's death is over at once; what else went wrong is over now.
+        died_at = max(each.died_at for each in self.trackers.values())
+        ended_at = died_at if fault.kind == "kill -9" and died_at > started else time.monotonic()
+        await self.caught_up()
+        recovery_s = time.monotonic() - ended_at
         violations = await self._audited(before, counts_hold=fault.counts_hold)
-        outcomes = {
-            outcome: sum(row[outcome] for row in self._after.position)
-            for outcome in ("accepted", "duplicate", "dead_letter", "gap")
-        }
-        records = sum(part.end for part in self.log.values()) - first_end
-        return Endured(fired, recovery_s, records, outcomes, violations)
+        return Endured(fired, recovery_s, self._records() - first_end, self._outcomes(), violations)
+
+    def _records(self) -> int:
+        return sum(len(part.records) for part in self.log.values())
+
+    def _outcomes(self) -> dict[str, int]:
+        assert self._last is not None
+        rows = self._last.tables.position
+        return {name: sum(row[name] for row in rows) for name in ("accepted", "duplicate", "dead_letter", "gap")}
 
     async def caught_up(self, limit_s: float = CAME_BACK_LIMIT_S) -> float:
         """Wait until all that Kafka holds now is in PostgreSQL; return the seconds that it took."""
@@ -208,15 +242,19 @@ class Field:
         async def reached() -> bool:
             nonlocal wanted
             try:
-                wanted = wanted or await self._ends()
-                done = await self.sql("SELECT topic, partition, next_offset FROM position ORDER BY generation")
-            except (OSError, PostgresError, InterfaceError, TimeoutError):
+                wanted = wanted or await asyncio.to_thread(ends, self.direct.kafka, self.topics)
+                found = await self.positions()
+            except (OSError, PostgresError, InterfaceError, TimeoutError, KafkaException):
                 return False
-            found = {(topic, partition): position for topic, partition, position in done}
             return all(found.get(part, -1) == end for part, end in wanted.items())
 
         await until(reached, limit_s, f"PostgreSQL to have all of Kafka (seed {self.seed})", self._newest_log())
         return time.monotonic() - started
+
+    async def positions(self) -> dict[tuple[str, int], int]:
+        """Return where each partition stands in its latest generation."""
+        rows = await self.sql("SELECT topic, partition, next_offset FROM position ORDER BY generation")
+        return {(topic, partition): position for topic, partition, position in rows}
 
     async def read(self) -> None:
         """Read what Kafka has now; what it deletes later stays known."""
@@ -236,12 +274,6 @@ class Field:
             if generation == self.generations.get(topic, 1)
         }
 
-    async def _ends(self) -> dict[tuple[str, int], int]:
-        await self.read()
-        return {
-            place[:2]: part.end for place, part in self.log.items() if place[2] == self.generations.get(place[0], 1)
-        }
-
     async def _reading(self) -> Reading:
         await self.read()
         shown = {each.process.pid: await each.process.metrics() for each in self.trackers.values()}
@@ -251,8 +283,7 @@ class Field:
         told = await asyncio.to_thread(committed, self.direct.kafka, self.direct.group, self.topics)
         for each in self.trackers.values():
             await each.joined()
-        after = await self._reading()
-        self._after = after.tables
+        after = self._last = await self._reading()
         found = audit(self.log, after.tables) + audit_committed(told, after.tables)
         if counts_hold and before.expositions.keys() == after.expositions.keys():
             found += audit_metrics(before.expositions.values(), after.expositions.values(), before.tables, after.tables)
@@ -267,3 +298,39 @@ class Field:
 
     def _newest_log(self) -> Path | None:
         return max(self.folder.glob("*.log"), key=lambda log: log.stat().st_mtime, default=None)
+
+
+@asynccontextmanager
+async def field_on(stack: Stack, folder: Path, seed: int) -> AsyncIterator[Field]:
+    """Open a field with a database and topics of its own on a stack, and two trackers that wait for records."""
+    name = f"field_{seed}_{uuid.uuid4().hex[:8]}"
+    server = urlsplit(stack.database_url)
+    owner = await asyncpg.connect(stack.database_url, timeout=STOP_LIMIT_S)
+    try:
+        await owner.execute(f"CREATE DATABASE {name}")
+    finally:
+        await owner.close()
+    direct = Settings(
+        kafka=stack.kafka,
+        database_url=SecretStr(urlunsplit(server._replace(path=f"/{name}"))),
+        topic_prefix=f"{name}-",
+        partitions=PARTITIONS,
+        group=name,
+        batch_records=BATCH_RECORDS,
+    )
+    await migrate(direct)
+    await kafka.create_topics(direct)
+    async with (
+        proxied_kafka(stack.kafka) as (to_kafka,),
+        proxied(f"{server.hostname}:{server.port}", PostgreSQL) as to_postgres,
+    ):
+        field = Field(stack, (to_kafka, to_postgres), direct, folder, seed)
+        try:
+            for tracker in ("first", "second"):
+                field.start(tracker)
+            # Enough that every partition has some.
+            await field.publish(3 * BURST)
+            await field.caught_up()
+            yield field
+        finally:
+            await field.stop()

@@ -7,11 +7,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from events.samples import Message
 from infra.devstack import Stack
 from services import kafka
+from tests.faults.evidence import QUIET
 from tests.faults.fault import AFTER_A_PROCESS_S, Fault
 from tests.faults.field import BURST, Field
 from tests.faults.postgres_faults import network
@@ -49,7 +51,9 @@ async def lose_answers(kind: int, field: Field) -> int:
 
 async def transactions(field: Field) -> int:
     """Publish in transactions, some aborted, and end in a marker after which nothing comes."""
-    producer = Producer({"bootstrap.servers": field.direct.kafka, "transactional.id": f"publisher-{field.seed}"})
+    producer = Producer(
+        {"bootstrap.servers": field.direct.kafka, "transactional.id": f"publisher-{field.seed}", **QUIET}
+    )
     await asyncio.to_thread(producer.init_transactions, KAFKA_LIMIT_S)
     for number in range(TRANSACTIONS):
         messages = field.take(BURST // TRANSACTIONS)
@@ -74,18 +78,13 @@ async def retention(field: Field) -> int:
     await field.stop()
     await field.publish()
     await field.read()
-    done = {
-        (topic, partition): position
-        for topic, partition, position in await field.sql(
-            "SELECT topic, partition, next_offset FROM position ORDER BY generation"
-        )
-    }
+    done = await field.positions()
     borders = {
         place[:2]: (done[place[:2]] + part.end) // 2 for place, part in field.current().items() if place[:2] in done
     }
-    futures = AdminClient({"bootstrap.servers": field.direct.kafka}).delete_records(
-        [TopicPartition(*part, border) for part, border in borders.items()]
-    )
+    # Held, since what was asked of an admin client that is gone is never answered.
+    admin = AdminClient({"bootstrap.servers": field.direct.kafka, **QUIET})
+    futures = admin.delete_records([TopicPartition(*part, border) for part, border in borders.items()])
     for future in futures.values():
         await asyncio.to_thread(future.result, KAFKA_LIMIT_S)
     for name in names:
@@ -100,7 +99,7 @@ async def make_anew(field: Field) -> int:
     await field.read()
     topic = field.chance.choice(field.topics)
     assert all(part.end > LITTLE for place, part in field.current().items() if place[0] == topic)
-    admin = AdminClient({"bootstrap.servers": field.direct.kafka})
+    admin = AdminClient({"bootstrap.servers": field.direct.kafka, **QUIET})
     await asyncio.to_thread(admin.delete_topics([topic])[topic].result, KAFKA_LIMIT_S)
     partitions = sum(place[0] == topic for place in field.current())
 
@@ -115,7 +114,7 @@ async def make_anew(field: Field) -> int:
 
 async def add_partitions(field: Field) -> int:
     """Give every topic one more partition."""
-    admin = AdminClient({"bootstrap.servers": field.direct.kafka})
+    admin = AdminClient({"bootstrap.servers": field.direct.kafka, **QUIET})
     more = [NewPartitions(topic, 1 + sum(place[0] == topic for place in field.current())) for topic in field.topics]
     for future in admin.create_partitions(more).values():
         await asyncio.to_thread(future.result, KAFKA_LIMIT_S)

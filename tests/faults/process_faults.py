@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from contextlib import nullcontext
 from functools import partial
 
 from tests.faults.fault import AFTER_A_PROCESS_S, Fault
@@ -31,19 +32,15 @@ async def _struck(point: str, field: Field, number: signal.Signals) -> int:
     process = victim.process
     seldom = point in REBALANCE | SHUTDOWN
     arm(field.folder, process.pid, point, 1 if seldom else field.chance.randint(1, MOST_TIMES), number)
-    passing = None
-    if point in REBALANCE:
-        passing = field.start("passing")
-    started = time.monotonic()
-    while len(victim.codes) == deaths:
-        assert time.monotonic() - started < DEATH_LIMIT_S, f"no tracker died {point} (seed {field.seed})"
-        await field.publish(BURST // 3)
-        if point in SHUTDOWN:
-            process.send(signal.SIGTERM)
-        await asyncio.sleep(NUDGE_S)
+    async with field.passing() if point in REBALANCE else nullcontext():
+        started = time.monotonic()
+        while len(victim.codes) == deaths:
+            assert time.monotonic() - started < DEATH_LIMIT_S, f"no tracker died {point} (seed {field.seed})"
+            await field.publish(BURST // 3)
+            if point in SHUTDOWN:
+                process.send(signal.SIGTERM)
+            await asyncio.sleep(NUDGE_S)
     assert victim.codes[deaths] == -signal.SIGKILL, f"ended with {victim.codes[deaths]} {point} (seed {field.seed})"
-    if passing is not None:
-        await field.stop(passing.name)
     return 1
 
 
@@ -97,13 +94,9 @@ async def freeze_inside(field: Field) -> int:
 async def storm(field: Field) -> int:
     """Let trackers come and go faster than the group can settle."""
     async with field.publishing():
-        for number in range(STORM):
-            passing = field.start(f"passing-{number % 2}")
-            await asyncio.sleep(field.chance.uniform(1.0, 2.0))
-            if field.chance.random() < 0.5:
-                await field.trackers.pop(passing.name).kill()
-            else:
-                await field.stop(passing.name)
+        for _ in range(STORM):
+            async with field.passing(dies=field.chance.random() < 0.5):
+                await asyncio.sleep(field.chance.uniform(1.0, 2.0))
     return STORM
 
 

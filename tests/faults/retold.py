@@ -35,6 +35,8 @@ class Told(NamedTuple):
     denial_reasons: list[str]
     rejection_reasons: list[str]
     applied: int
+    fates: dict[tuple[str, str], tuple[str, str]]
+    """What became of each event, by source and id: applied, waiting or set_aside, and why."""
     story: Story
 
 
@@ -60,6 +62,7 @@ def tell(events: Iterable[tuple[str, int]]) -> Told:
         denial_reasons=story.denial_reasons,
         rejection_reasons=story.rejection_reasons,
         applied=story.applied,
+        fates=story.fates,
         story=story,
     )
 
@@ -97,7 +100,7 @@ def _packed(claim: Told) -> dict[str, Any]:
         "void": _stand(story.before_void),
         "submissions": story.submissions,
         "sessions": {
-            name: {"date_of_service": said["date_of_service"], "cancelled": said.get("cancelled")}
+            name: {"date_of_service": said["date_of_service"], "cancelled": said["cancelled"]}
             for name, said in story.sessions.items()
         },
         "session_payer": story.session_payer,
@@ -130,7 +133,7 @@ def _key(fact: Fact | None) -> list[int | str] | None:
 def _appeal(appeal: Appeal | None) -> dict[str, Any] | None:
     if appeal is None:
         return None
-    return {**vars(appeal), "denied_on": _said(appeal.denied_on), "decided_on": _said(appeal.decided_on)}
+    return {**appeal._asdict(), "denied_on": _said(appeal.denied_on), "decided_on": _said(appeal.decided_on)}
 
 
 def _stand(before: Stand | None) -> dict[str, Any] | None:
@@ -148,9 +151,10 @@ def _bare(value: Any) -> Any:  # noqa: ANN401  (any JSON)
         return [_bare(item) for item in value]
     if not isinstance(value, dict):
         return value
+    told = {name: item if name == "submissions" else _bare(item) for name, item in value.items()}
     return {
-        name: item if name == "submissions" else _bare(item)
-        for name, item in value.items()
+        name: item
+        for name, item in told.items()
         if name not in NOT_RETOLD
         and item not in (None, "", "none", [], {})
         and (item or (name.endswith(("_us", "_on")) and item is not False))

@@ -20,9 +20,8 @@ STATE = {
 }
 
 
-@dataclass
-class Appeal:
-    """The latest appeal."""
+class Appeal(NamedTuple):
+    """The latest appeal; its end is its answer."""
 
     at_us: int
     payer: str
@@ -86,7 +85,10 @@ class Story:
     set_aside: Counter[str] = field(default_factory=Counter)
     applied: int = 0
     history: list[tuple[str | None, str | None, int, int, str, str]] = field(default_factory=list)
+    fates: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    """What became of each event, by source and id: applied, waiting or set_aside, and why."""
     last: Fact | None = None
+    """The latest event of all."""
 
     @property
     def attempt(self) -> Attempt:

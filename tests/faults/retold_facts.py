@@ -22,7 +22,17 @@ ORDER = (
     ("approved",),
     ("forwarded",),
 )
+# Deductible, coinsurance, co-pay, contract write-off, earlier payer: never why a claim is denied.
+NEVER_A_DENIAL = {"PR-1", "PR-2", "PR-3", "CO-45", "OA-23"}
 PLACE = {kind: place for place, kinds in enumerate(ORDER) for kind in kinds}
+
+SESSION = ("session_id", "date_of_service", "payer_id", "plan", "patient_ref", "place_of_service", "documentation")
+PARTS_OF_A_SESSION = {
+    "provider": ("npi", "credential"),
+    "authorization": ("number", "valid_from", "valid_to", "units"),
+    "order": ("npi", "date"),
+}
+PROCEDURE = ("code", "modifiers", "minutes", "units", "diagnoses")
 
 
 class Fact(NamedTuple):
@@ -76,12 +86,24 @@ def line_date(submission: Fact) -> date | None:
     return min((day for day in days if day is not None), default=None)
 
 
-def content(data: Any) -> Any:  # noqa: ANN401  (any JSON)
-    """Return data in the form in which two versions are compared: no order of keys, no absent fields, cents."""
-    if isinstance(data, dict):
-        kept = {name: content(value) for name, value in data.items() if value not in (None, [])}
-        return {name: cents(value) if name == "charge" else value for name, value in kept.items()}
-    return [content(item) for item in data] if isinstance(data, list) else data
+def session_content(data: dict[str, Any]) -> dict[str, Any]:
+    """Return what a session says of what the contract knows, to see whether a later word on it changes anything."""
+    told = _known(data, SESSION)
+    told["cancelled"] = bool(data.get("cancelled"))
+    for name, fields in PARTS_OF_A_SESSION.items():
+        if data.get(name) is not None:
+            told[name] = _known(data[name], fields)
+    told["procedures"] = [_procedure(one) for one in data.get("procedures", [])]
+    return told
+
+
+def _procedure(data: dict[str, Any]) -> dict[str, Any]:
+    return _known(data, PROCEDURE) | {"charge": cents(data["charge"])}
+
+
+def _known(data: dict[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
+    """Return the fields that are there; an empty list is as good as none."""
+    return {name: data[name] for name in fields if data.get(name) not in (None, [])}
 
 
 def adjustments(response: Fact) -> list[tuple[str, str, int]]:
@@ -91,7 +113,8 @@ def adjustments(response: Fact) -> list[tuple[str, str, int]]:
 
 def denial_reasons(response: Fact) -> list[str]:
     """Return why a claim was denied, as CO-50, each once."""
-    return list(dict.fromkeys(f"{group}-{reason}" for group, reason, _ in adjustments(response)))
+    told = dict.fromkeys(f"{group}-{reason}" for group, reason, _ in adjustments(response))
+    return [reason for reason in told if reason not in NEVER_A_DENIAL]
 
 
 def rejection_reasons(response: Fact) -> list[str]:

@@ -27,6 +27,8 @@ class Ledger:
 
 def count(ledgers: dict[int, Ledger], rank: int, decision: Fact) -> None:
     """Add an approval or a reversal to its rank's amounts."""
+    if decision.kind == "reversed" and takes_back_a_denial(decision):
+        return
     ledger = ledgers.setdefault(rank, Ledger())
     if decision.kind == "approved":
         number = decision.data.get("payer_claim_number")
@@ -34,8 +36,6 @@ def count(ledgers: dict[int, Ledger], rank: int, decision: Fact) -> None:
             ledger.claim_numbers.append(number)
         if ledger.approved_by is None or decision > ledger.approved_by:
             ledger.approved_by = decision
-    elif takes_back_a_denial(decision):
-        return
     ledger.paid += cents(decision.data["paid"])
     ledger.allowed += cents(decision.data["allowed"])
     owed_by_patient = [amount for group, _, amount in adjustments(decision) if group == "PR"]

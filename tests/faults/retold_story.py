@@ -5,22 +5,21 @@ from tests.faults.retold_claim import STATE, Appeal, Attempt, Stand, Story
 from tests.faults.retold_facts import (
     Fact,
     cents,
-    content,
     decided,
     denial_reasons,
     is_duplicate_denial,
     line_date,
     paid,
     rejection_reasons,
+    session_content,
     takes_back_a_denial,
 )
 from tests.faults.retold_money import Ledger
 
 SUBMISSIONS = ("original", "replacement", "void", "appeal")
-FACETS = ("acknowledged", "accepted", "pended", "information_requested", "forwarded")
 
 Fate = tuple[str, str]
-"""What becomes of an event: applied, waits or aside, and why."""
+"""What becomes of an event: applied, waiting or set_aside, and why."""
 APPLIED: Fate = ("applied", "")
 
 
@@ -40,10 +39,11 @@ def happens(story: Story, fact: Fact, at_us: int) -> bool:
     story.waiting = [(other, reason) for other, reason in story.waiting if other is not fact]
     before = STATE[story.row]
     fate, reason = read_cell(story, fact)
-    if fate == "waits":
+    story.fates[fact.source, fact.id] = (fate, reason)
+    if fate == "waiting":
         story.waiting.append((fact, reason))
         story.waiting.sort(key=lambda wait: wait[0][:4])
-    elif fate == "aside":
+    elif fate == "set_aside":
         story.set_aside[reason] += 1
     else:
         story.applied += 1
@@ -59,46 +59,49 @@ def read_cell(story: Story, fact: Fact) -> Fate:
         return session(story, fact)
     if fact.kind in SUBMISSIONS:
         if fact.data["submission_id"] in story.submissions:
-            return ("aside", "same_submission")
+            return ("set_aside", "same_submission")
         column = {"original": original, "replacement": replacement, "void": void, "appeal": appealed}[fact.kind]
         fate = column(story, fact)
         if fate == APPLIED:
             story.submissions.setdefault(fact.data["submission_id"], 0)
         return fate
     if story.row in {"none", "draft_new"}:
-        return ("waits", "no_submission")
+        return ("waiting", "no_submission")
     return response(story, fact)
 
 
 def response(story: Story, fact: Fact) -> Fate:
     """What a payer or clearinghouse answers to a claim that was submitted."""
     if fact.kind == "reversed" and not story.decision_seen:
-        return ("waits", "no_decision")
+        return ("waiting", "no_decision")
+    named: str | None = fact.data.get("submission_id")
     rank = fact.data.get("payer_rank") or story.attempt.rank
     if rank != story.attempt.rank:
-        return of_another_rank(story, fact, rank)
-    named = fact.data.get("submission_id")
-    answered = story.submissions.get(named, 0) if named is not None else 0
-    earlier = 0 < answered < story.current
-    if earlier and fact.kind in {*FACETS, "rejected", "denied"}:
-        if fact.kind == "denied":
-            story.decision_seen = True
-        return APPLIED
-    column = {"rejected": rejected, "reversed": reversal, "denied": denied, "approved": approved}
-    fate = column.get(fact.kind, facet)(story, fact)
+        fate = of_another_rank(story, fact, rank)
+    elif (
+        fact.kind not in {"approved", "reversed"}
+        and named is not None
+        and 0 < story.submissions.get(named, 0) < story.current
+    ):
+        fate = APPLIED  # It answers an earlier attempt, and is recorded.
+    else:
+        column = {"rejected": rejected, "reversed": reversal, "denied": denied, "approved": approved}
+        fate = column.get(fact.kind, facet)(story, fact)
+    if fate == APPLIED and fact.kind in {"approved", "denied"}:
+        story.decision_seen = True
     if fate == APPLIED and named is not None and named not in story.submissions:
         story.findings.add("unknown_submission")
     return fate
 
 
 def of_another_rank(story: Story, fact: Fact, rank: int) -> Fate:
-    """Whatever comes from a payer that is not asked now is recorded; its money counts."""
+    """A payer that is not asked now is recorded; its money counts, and a higher one may approve what was denied."""
     if fact.kind in {"approved", "reversed"}:
         count(story, fact, rank)
-    if fact.kind in {"approved", "denied"}:
-        story.decision_seen = True
     if fact.kind == "approved" and story.row == "denied" and rank > story.attempt.rank:
+        story.needs_information = False
         become_approved(story)
+        story.rejection_reasons = []
     return APPLIED
 
 
@@ -106,7 +109,7 @@ def session(story: Story, fact: Fact) -> Fate:
     """A session is documented: a claim begins, or is amended."""
     if story.row == "none":
         story.row = "draft_new"
-    now = content(fact.data)
+    now = session_content(fact.data)
     if story.attempts and story.sessions.get(fact.data["session_id"]) != now:
         story.findings.add("late_charge")
     story.sessions[fact.data["session_id"]] = now
@@ -117,7 +120,7 @@ def session(story: Story, fact: Fact) -> Fate:
 def original(story: Story, fact: Fact) -> Fate:
     """The claim is sent, or sent again."""
     if story.row == "approved" and fact.data["payer_rank"] <= story.attempt.rank:
-        return ("aside", "already_approved")
+        return ("set_aside", "already_approved")
     if story.row == "appealed":
         story.findings.add("resubmitted_under_appeal")
         return APPLIED
@@ -143,15 +146,17 @@ def replacement(story: Story, fact: Fact) -> Fate:
     story.acknowledgement = "none"
     story.needs_information = False
     story.appeal_level = 0
+    if story.appeal is not None and story.appeal.decided_on is None:
+        story.appeal = None
     return APPLIED
 
 
 def void(story: Story, _fact: Fact) -> Fate:
     """The claim is taken back."""
     if story.row == "none":
-        return ("waits", "no_submission")
+        return ("waiting", "no_submission")
     if story.row in {"draft_new", "draft_rejected", "draft_voided"}:
-        return ("aside", "nothing_to_void")
+        return ("set_aside", "nothing_to_void")
     story.before_void = stand(story)
     story.row = "draft_voided"
     return APPLIED
@@ -160,22 +165,24 @@ def void(story: Story, _fact: Fact) -> Fate:
 def appealed(story: Story, fact: Fact) -> Fate:
     """A decision is disputed."""
     if story.row in {"none", "draft_new"}:
-        return ("waits", "no_submission")
+        return ("waiting", "no_submission")
     if story.row == "submitted":
-        return ("waits", "no_decision")
+        return ("waiting", "no_decision")
     if story.row == "draft_rejected":
-        return ("aside", "never_adjudicated")
+        return ("set_aside", "never_adjudicated")
     if story.row == "draft_voided":
-        return ("aside", "voided")
-    if story.row == "approved" and fact[:4] < latest_approval(story)[:4]:
-        return ("aside", "overtaken")
+        return ("set_aside", "voided")
+    if story.row == "approved" and overtaken(story, fact):
+        return ("set_aside", "overtaken")
     if story.row == "denied" and story.unprocessable:
-        return ("aside", "not_appealable")
-    from_approval = story.row == "approved"
+        return ("set_aside", "not_appealable")
     if story.row == "appealed" and story.appeal is not None:
-        from_approval = story.appeal.from_approval
-    denied_on = None if from_approval else story.denied_on
-    story.appeal = Appeal(fact.time_us, story.attempt.payer, from_approval, denied_on)
+        # The next level disputes what the last one did.
+        story.appeal = story.appeal._replace(at_us=fact.time_us, payer=story.attempt.payer)
+    elif story.row == "approved":
+        story.appeal = Appeal(fact.time_us, story.attempt.payer, from_approval=True, denied_on=None)
+    else:
+        story.appeal = Appeal(fact.time_us, story.attempt.payer, from_approval=False, denied_on=story.denied_on)
     level = (fact.data.get("appeal") or {}).get("level")
     story.appeal_level = level or story.appeal_level + 1
     story.row = "appealed"
@@ -185,7 +192,9 @@ def appealed(story: Story, fact: Fact) -> Fate:
 def facet(story: Story, fact: Fact) -> Fate:
     """What colours a claim that is asked or decided, and moves nothing."""
     if story.row in {"draft_rejected", "draft_voided"}:
-        return ("aside", "attempt_over")
+        return ("set_aside", "attempt_over")
+    if fact.kind == "accepted":
+        story.rejection_reasons = []
     if fact.kind == "accepted" and fact.data["sender"] == "payer":
         story.acknowledgement = "accepted"
         if story.attempt.accepted_at_us is None:
@@ -200,46 +209,43 @@ def facet(story: Story, fact: Fact) -> Fate:
 def rejected(story: Story, fact: Fact) -> Fate:
     """A submission did not get through the front door: it is as if it had not been made."""
     if story.row in {"approved", "denied", "appealed"}:
-        return ("aside", "already_decided")
+        return ("set_aside", "already_decided")
+    earlier_reasons = story.rejection_reasons if story.row == "draft_rejected" else []
     if story.row == "draft_voided":
         go_back(story, story.before_void)
-        return APPLIED
-    if story.row == "draft_rejected":
-        story.rejection_reasons = list(dict.fromkeys([*story.rejection_reasons, *rejection_reasons(fact)]))
-        return APPLIED
-    story.rejection_reasons = rejection_reasons(fact)
-    if story.attempt.before is not None:
-        go_back(story, story.attempt.before)
-    else:
-        story.row = "draft_rejected"
+    elif story.row == "submitted":
+        named = fact.data.get("submission_id")
+        if named is not None and story.submissions.get(named, story.current) != story.current:
+            return APPLIED  # It rejects a void, an appeal, or an attempt that was undone already.
+        if story.attempt.before is None:
+            story.row = "draft_rejected"
+        else:
+            go_back(story, story.attempt.before)
     story.acknowledgement = "rejected"
+    story.rejection_reasons = list(dict.fromkeys([*earlier_reasons, *rejection_reasons(fact)]))
     return APPLIED
 
 
 def reversal(story: Story, fact: Fact) -> Fate:
     """A decision is taken back."""
     count(story, fact, story.attempt.rank)
-    if story.row == "approved" and not stands(story):
+    if (story.row == "approved" and not stands(story)) or (story.row == "denied" and takes_back_a_denial(fact)):
         story.row = "submitted"
-    elif story.row == "denied" and takes_back_a_denial(fact):
-        story.row = "submitted"
-        forget_denial(story)
     return APPLIED
 
 
 def denied(story: Story, fact: Fact) -> Fate:
     """The payer will not pay."""
     if story.row == "draft_voided":
-        story.decision_seen = True
         story.findings.add("decided_after_void")
         return APPLIED
     if story.row == "approved":
         number = fact.data.get("payer_claim_number")
         ledger = story.ledgers.get(story.attempt.rank, Ledger())
         if is_duplicate_denial(fact):
-            return ("aside", "duplicate_denial")
+            return ("set_aside", "duplicate_denial")
         if number is None or not ledger.claim_numbers or number in ledger.claim_numbers:
-            return ("waits", "no_reversal")
+            return ("waiting", "no_reversal")
         story.findings.add("partial_denial")
         return APPLIED
     if story.row == "draft_rejected":
@@ -262,8 +268,9 @@ def denied(story: Story, fact: Fact) -> Fate:
 def approved(story: Story, fact: Fact) -> Fate:
     """The payer allows the claim, in whole or in part."""
     count(story, fact, story.attempt.rank)
+    story.rejection_reasons = []
+    story.needs_information = False
     if story.row == "draft_voided":
-        story.decision_seen = True
         story.findings.add("decided_after_void")
         return APPLIED
     if story.row == "draft_rejected":
@@ -275,25 +282,17 @@ def approved(story: Story, fact: Fact) -> Fate:
 
 def decide(story: Story, decision: Fact) -> None:
     """Note when the question was decided: the attempt's first time, and the appeal's."""
-    story.decision_seen = True
     story.needs_information = False
     if story.attempt.decided_on is None:
         story.attempt.decided_on = decided(decision)
-    if story.row == "appealed" and story.appeal is not None and story.appeal.decided_on is None:
-        story.appeal.decided_on = decided(decision)
+    if story.row == "appealed" and story.appeal is not None:
+        story.appeal = story.appeal._replace(decided_on=decided(decision))
 
 
 def become_approved(story: Story) -> None:
     """Let the claim be approved: no denial is in force."""
     story.row = "approved"
-    forget_denial(story)
-
-
-def forget_denial(story: Story) -> None:
-    """Let no denial be in force."""
-    story.denied_on = None
     story.denial_reasons = []
-    story.unprocessable = False
 
 
 def count(story: Story, decision: Fact, rank: int) -> None:
@@ -302,8 +301,7 @@ def count(story: Story, decision: Fact, rank: int) -> None:
     retold_money.count(story.ledgers, rank, decision)
     if before <= 0 < retold_money.net_paid(story.ledgers):
         story.paid_on = paid(decision)
-        payers = [attempt.payer for attempt in story.attempts if attempt.rank == rank]
-        story.paid_by = payers[-1] if payers else decision.data["payer_id"]
+        story.paid_by = story.attempt.payer
 
 
 def stand(story: Story) -> Stand:
@@ -315,6 +313,8 @@ def go_back(story: Story, before: Stand | None) -> None:
     """Let the claim stand where it stood."""
     if before is not None:
         story.row, story.current, story.needs_information, story.appeal_level, story.appeal = before
+        if story.row == "approved":
+            become_approved(story)
 
 
 def stands(story: Story) -> bool:
@@ -322,9 +322,7 @@ def stands(story: Story) -> bool:
     return story.attempt.rank in story.ledgers and story.ledgers[story.attempt.rank].stands
 
 
-def latest_approval(story: Story) -> Fact:
-    """Return the approval that an approved claim rests on: the rank's asked now, else any rank's."""
-    own = story.ledgers.get(story.attempt.rank)
-    if own is not None and own.approved_by is not None:
-        return own.approved_by
-    return max(ledger.approved_by for ledger in story.ledgers.values() if ledger.approved_by is not None)
+def overtaken(story: Story, appeal: Fact) -> bool:
+    """Say whether the latest approval of the rank asked now came after the appeal."""
+    approval = story.ledgers.get(story.attempt.rank, Ledger()).approved_by
+    return approval is not None and appeal[:4] < approval[:4]

@@ -3,13 +3,15 @@
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from tests.faults.retold_claim import STATE, Attempt, Story
+from tests.faults.retold_claim import STATE, Story
 from tests.faults.retold_facts import EPOCH, Moment, day_or_none
+from tests.faults.retold_money import net_paid
 
 EDGES_DAYS = (1, 3, 7, 10, 14, 15, 21, 30, 31, 45, 60, 90, 120, 180, 365)
 DAY_S = 86_400
 NO_DAY = date(1970, 1, 1)
 NO_BUCKET = -1
+NO_PAYER = ""
 
 
 class Span(NamedTuple):
@@ -30,41 +32,33 @@ def spans(story: Story) -> list[Span]:
     """Return what has ended, and what has not while a payer is to decide."""
     if not story.attempts:
         return []
-    first = story.attempts[0]
-    served = service_date(story)
-    found = []
-    if served is not None:
-        found.append(Span("charge_lag", first.payer, served, first.at_us))
-        found.append(Span("reimbursement", story.paid_by or story.attempt.payer, served, story.paid_on))
-    found.append(Span("payment", story.paid_by or story.attempt.payer, first.at_us, story.paid_on))
-    found += [
-        Span("acknowledgement", attempt.payer, attempt.at_us, attempt.accepted_at_us)
-        for attempt in latest(story, [one for one in story.attempts if one.accepted_at_us is not None])
-    ]
-    found += [
-        Span("decision", attempt.payer, attempt.at_us, attempt.decided_on)
-        for attempt in latest(story, [one for one in story.attempts if one.decided_on is not None])
-    ]
+    first, now = story.attempts[0], story.attempt
+    found = [Span("acknowledgement", now.payer, now.at_us, now.accepted_at_us)]
+    if now.decided_on is None:
+        found.append(Span("decision", now.payer, now.at_us, None))
+    decided = [attempt for attempt in story.attempts if attempt.rank == now.rank and attempt.decided_on is not None]
+    if decided:
+        found.append(Span("decision", decided[-1].payer, decided[-1].at_us, decided[-1].decided_on))
     if story.appeal is not None:
+        found.append(Span("appeal", story.appeal.payer, story.appeal.at_us, story.appeal.decided_on))
         if story.appeal.denied_on is not None:
             found.append(Span("denial_to_appeal", story.appeal.payer, story.appeal.denied_on, story.appeal.at_us))
-        if story.appeal.decided_on is not None or story.row == "appealed":
-            found.append(Span("appeal", story.appeal.payer, story.appeal.at_us, story.appeal.decided_on))
+    payer, paid_on = (story.paid_by, story.paid_on) if net_paid(story.ledgers) > 0 else (now.payer, None)
+    found.append(Span("payment", payer, first.at_us, paid_on))
+    served = service_date(story)
+    if served is not None:
+        found.append(Span("reimbursement", payer, served, paid_on))
+        found.append(Span("charge_lag", first.payer, served, first.at_us))
     return [span for span in found if span.end is not None or is_open(story)]
 
 
 def service_date(story: Story) -> date | None:
     """Return the earliest day of treatment: of the sessions that took place, else of the lines."""
-    days = [day_or_none(one["date_of_service"]) for one in story.sessions.values() if one.get("cancelled") is not True]
+    days = [day_or_none(one["date_of_service"]) for one in story.sessions.values() if not one["cancelled"]]
     if days:
         return min(day for day in days if day is not None)
-    return story.attempt.line_date if story.attempts else None
-
-
-def latest(story: Story, ended: list[Attempt]) -> list[Attempt]:
-    """Return the latest of each rank that ended, and the current attempt where it did not."""
-    of_rank = {attempt.rank: attempt for attempt in ended}
-    return list(of_rank.values()) + [story.attempt] * (story.attempt not in ended)
+    submitted = [attempt.line_date for attempt in story.attempts[: story.current] if attempt.line_date is not None]
+    return submitted[-1] if submitted else None
 
 
 def day(moment: Moment) -> date:
@@ -110,10 +104,10 @@ def rollup(story: Story, payer: str, open_cents: int) -> dict[tuple[str, str, st
             lasted_s = seconds(start, end)
             add("duration", asked, measure, day(end), bucket(lasted_s), lasted_s)
     for _, reason in story.waiting:
-        add("waiting", payer, reason)
+        add("waiting", NO_PAYER, reason)
     for reason, times in story.set_aside.items():
         for _ in range(times):
-            add("set_aside", payer, reason)
+            add("set_aside", NO_PAYER, reason)
     for finding in findings(story, open_cents):
         add("finding", payer, finding)
     if story.row in {"denied", "appealed"}:
