@@ -24,6 +24,7 @@ FEWEST_RECORDS: Final = 6
 MOST_RECORDS: Final = 25
 MOST_CLAIMS: Final = 4
 MOST_TRACKERS: Final = 3
+MOST_BURSTS: Final = 5
 PUBLISHED_FOR_S: Final = 4.0
 LAST_ACTION_S: Final = 6.0
 FIRST_TIMESTAMP_MS: Final = 1_780_000_000_000
@@ -156,7 +157,8 @@ def _published(chance: Random, partitions: tuple[TopicPartition, ...], count: in
     trickles = chance.random() < 0.7
     stray = chance.choice((0.0, 0.0, 0.3))
     holes = chance.choice((0.0, 0.0, 0.25))
-    times = sorted(chance.uniform(0, PUBLISHED_FOR_S) if trickles else 0.0 for _ in messages)
+    bursts = [chance.uniform(0, PUBLISHED_FOR_S) if trickles else 0.0 for _ in range(MOST_BURSTS)]
+    times = sorted(chance.choice(bursts[: chance.randint(1, MOST_BURSTS)]) for _ in messages)
     for number, (at_s, message) in enumerate(zip(times, messages, strict=True)):
         # Not all clients agree on the partition of a key.
         share = chance.randrange(count) if chance.random() < stray else sum(message.key or b"") % count

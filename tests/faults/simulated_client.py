@@ -14,6 +14,8 @@ from tests.faults.simulated_kafka import HEARTBEAT_S, Broker, Log, Stored, requi
 
 RETRY_S: Final = 0.5
 """aiokafka's pause before it joins again."""
+WHOLE: Final = 0.7
+"""The share of fetches that bring all that may come."""
 AFTER_ERROR_S: Final = 5.0
 """FastStream's pause after an error of Kafka."""
 
@@ -177,7 +179,7 @@ class Client:
         """Return records from some of the partitions, as a fetch may bring them, and move the positions on."""
         chance = self._broker.chance
         records: list[ConsumerRecord[bytes, bytes]] = []
-        most = chance.randint(1, self._most_records)
+        most = self._most_records if chance.random() < WHOLE else chance.randint(1, self._most_records)
         for partition in chance.sample(self._assigned, len(self._assigned)):
             log = self._broker.logs[partition]
             position = self._positions[partition]

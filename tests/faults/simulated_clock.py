@@ -5,7 +5,9 @@ import contextvars
 import selectors
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 STALL_S: Final = 0.002
 """How long the server may be silent, in real time, before it is asked whether it waits for a lock."""
@@ -70,6 +72,12 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
             yield
         finally:
             self.at_server -= 1
+
+    def run_in_executor(self, executor: object, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+        """Run at once: what asyncpg reads in a thread is in memory here."""
+        done: asyncio.Future[T] = self.create_future()
+        done.set_result(func(*args))
+        return done
 
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None

@@ -25,6 +25,19 @@ Job = Callable[[], Awaitable[None]]
 T = TypeVar("T")
 
 
+_NONE: Final = object()
+
+
+class _Statement:
+    """A statement at the server."""
+
+    def __init__(self, connection: asyncpg.Connection, answer: asyncio.Future[Any]) -> None:
+        self.connection = connection
+        self.answer = answer
+        self.outcome: object = _NONE
+        """What the server answered, its error if it is one."""
+
+
 class Server:
     """Owns the connections to the server and the order in which it is asked."""
 
@@ -34,15 +47,18 @@ class Server:
         self._idle: list[asyncpg.Connection] = []
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._wake = asyncio.Event()
-        self._waiting: dict[asyncpg.Connection, tuple[asyncio.Task[object], asyncio.Future[Any]]] = {}
+        self._stalled = asyncio.Event()
+        self._asked: _Statement | None = None
+        self._waiting: dict[asyncpg.Connection, _Statement] = {}
         self._chance = Random(0)
-        self._worker = loop.create_task(self._work())
-        self._worker.add_done_callback(self._broke)
+        self._start_worker()
+        self._watcher = loop.create_task(self._watch())
+        self._watcher.add_done_callback(self._must_not_fail)
         self.lock_waits = 0
         self._late: list[tuple[asyncio.TimerHandle, Job]] = []
         self.lend: Callable[[asyncpg.Connection, Process], asyncpg.Connection] = _refuse
         """What a process gets over a connection of ours; raises OSError where it cannot connect."""
-        loop.on_stall = self._wake.set
+        loop.on_stall = self._on_stall
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://", async_creator=self._client, poolclass=NullPool, hide_parameters=True
         )
@@ -60,7 +76,9 @@ class Server:
         with self._loop.really():
             for connection in (*self._idle, self._owner, self._monitor):
                 await connection.close()
-        self._worker.cancel()
+        for task in (self._worker, self._watcher):
+            task.cancel()
+        await asyncio.sleep(0)
 
     def begin(self, seed: int) -> None:
         """Begin a schedule: its answers take as long as the seed says."""
@@ -77,27 +95,25 @@ class Server:
         return await answer
 
     async def ask(self, connection: asyncpg.Connection, call: Call, *, ends: bool) -> Any:  # noqa: ANN401
-        """Return what the server answers to a process's statement; ``ends`` says that it may let go of locks."""
-        answer: asyncio.Future[Any] = self._loop.create_future()
+        """Return what the server answers to a process's statement; ``ends`` says that it lets go of locks."""
+        statement = _Statement(connection, self._loop.create_future())
 
         async def execute() -> None:
-            task = self._loop.create_task(_outcome(call))
-            task.add_done_callback(lambda _: self._wake.set())
-            if await self._done_or_blocked(task, connection):
-                self._answer(answer, task.result())
-                if ends or isinstance(task.result(), Exception):
-                    await self._settle()
-            else:
-                self.lock_waits += 1
-                self._waiting[connection] = (task, answer)
-                self._loop.call_later(LOCK_LIMIT_S, self._jobs.put_nowait, give_up)
-
-        async def give_up() -> None:
-            if self._waiting.get(connection, (None, None))[1] is answer:
-                await self._cancel(connection)
+            self._asked = statement
+            statement.outcome = await _outcome(call)
+            if connection in self._waiting:
+                # This worker was left behind for a lock, and another took over: what it counts was taken back.
+                self._loop.at_server += 1
+                self._wake.set()
+                self._jobs.put_nowait(self._settle)
+                raise asyncio.CancelledError
+            self._asked = None
+            self._answer(statement)
+            if ends or isinstance(statement.outcome, Exception):
+                await self._settle()
 
         self._jobs.put_nowait(execute)
-        return await answer
+        return await statement.answer
 
     def give_back(self, connection: asyncpg.Connection, after_s: float = 0) -> None:
         """Roll back what is open, as when a client's socket closes, and keep the connection for another client.
@@ -107,7 +123,7 @@ class Server:
 
         async def roll_back() -> None:
             if connection in self._waiting:
-                await self._cancel(connection)
+                await self._cancel(self._waiting[connection])
             if connection.is_in_transaction():
                 await connection.execute("ROLLBACK")
                 await self._settle()
@@ -130,10 +146,9 @@ class Server:
 
     # --- one at a time ---
 
-    def _broke(self, worker: asyncio.Task[None]) -> None:
-        if not worker.cancelled():
-            self._loop.on_stall = worker.result  # raises, and with it the whole run
-            self._loop.at_server += 1
+    def _start_worker(self) -> None:
+        self._worker = self._loop.create_task(self._work(), context=contextvars.Context())
+        self._worker.add_done_callback(self._must_not_fail)
 
     async def _work(self) -> None:
         while True:
@@ -141,14 +156,35 @@ class Server:
             with self._loop.really():
                 await job()
 
-    async def _done_or_blocked(self, task: asyncio.Task[object], connection: asyncpg.Connection) -> bool:
-        """Wait for the answer; return False where the statement waits for a lock."""
-        while not task.done():
-            self._wake.clear()
-            await self._wake.wait()
-            if not task.done() and await self._is_blocked(connection):
-                return task.done()
-        return True
+    async def _watch(self) -> None:
+        """Leave a statement that waits for another's lock to itself, so that the other can go on."""
+        while True:
+            await self._stalled.wait()
+            self._stalled.clear()
+            statement = self._asked
+            if statement is None:
+                continue
+            with self._loop.really():
+                blocked = await self._is_blocked(statement.connection)
+            if blocked and self._asked is statement:
+                self.lock_waits += 1
+                self._asked = None
+                self._waiting[statement.connection] = statement
+                self._loop.call_later(LOCK_LIMIT_S, self._give_up, statement)
+                self._loop.at_server -= 1  # the worker's that waits
+                self._start_worker()
+
+    def _on_stall(self) -> None:
+        self._wake.set()
+        if self._asked:
+            self._stalled.set()
+
+    def _give_up(self, statement: "_Statement") -> None:
+        async def cancel() -> None:
+            if self._waiting.get(statement.connection) is statement:
+                await self._cancel(statement)
+
+        self._jobs.put_nowait(cancel)
 
     async def _is_blocked(self, connection: asyncpg.Connection) -> bool:
         pid = connection.get_server_pid()
@@ -159,23 +195,35 @@ class Server:
         again = True
         while again and self._waiting:
             again = False
-            for connection, (task, answer) in list(self._waiting.items()):
-                if task.done() or not await self._is_blocked(connection):
-                    if await self._done_or_blocked(task, connection):
-                        del self._waiting[connection]
-                        self._answer(answer, task.result())
-                        again = True
+            for statement in list(self._waiting.values()):
+                while statement.outcome is _NONE and not await self._is_blocked(statement.connection):
+                    self._wake.clear()
+                    if statement.outcome is _NONE:
+                        await self._wake.wait()
+                if statement.outcome is not _NONE:
+                    del self._waiting[statement.connection]
+                    self._answer(statement)
+                    again = True
 
-    async def _cancel(self, connection: asyncpg.Connection) -> None:
+    async def _cancel(self, statement: "_Statement") -> None:
         """End a statement that waited for too long, or for a client that is gone."""
-        task, answer = self._waiting.pop(connection)
-        await self._monitor.fetchval("SELECT pg_cancel_backend($1)", connection.get_server_pid())
-        await task
-        self._answer(answer, asyncpg.LockNotAvailableError("canceling statement due to lock timeout"))
+        await self._monitor.fetchval("SELECT pg_cancel_backend($1)", statement.connection.get_server_pid())
+        while statement.outcome is _NONE:
+            self._wake.clear()
+            await self._wake.wait()
+        del self._waiting[statement.connection]
+        statement.outcome = asyncpg.LockNotAvailableError("canceling statement due to lock timeout")
+        self._answer(statement)
         await self._settle()
 
-    def _answer(self, answer: asyncio.Future[Any], outcome: object) -> None:
-        self._loop.call_later(self._chance.uniform(QUICKEST_S, SLOWEST_S), _set, answer, outcome)
+    def _must_not_fail(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self._loop.on_stall = task.result  # raises, and with it the whole run
+            self._loop.at_server += 1
+
+    def _answer(self, statement: "_Statement") -> None:
+        took_s = self._chance.uniform(QUICKEST_S, SLOWEST_S)
+        self._loop.call_later(took_s, _set, statement.answer, statement.outcome)
 
     # --- connections ---
 
