@@ -35,6 +35,8 @@ ERRORS: Final[dict[str, Callable[[str], Exception]]] = {
 }
 COMMIT: Final = "COMMIT;"
 ENDS: Final = frozenset({COMMIT, "ROLLBACK;"})
+OF_THE_SESSION: Final = ("SET ", "CREATE TEMPORARY TABLE IF NOT EXISTS ")
+"""What holds for as long as a real connection lives, and is asked of it only once."""
 STATEMENTS: Final = {
     "SELECT topic": "lock positions",
     "SELECT claim_id, version": "lock claims",
@@ -202,7 +204,10 @@ class Lease(asyncpg.Connection):
             self._idle.cancel()
             self._idle = None
         try:
-            answer = await network.server.ask(self._real, call, ends=name in ENDS)
+            if name.startswith(OF_THE_SESSION):
+                answer = await network.server.ask_once(self._real, name, call)
+            else:
+                answer = await network.server.ask(self._real, call, ends=name in ENDS)
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             network.note(self.process, name, type(error).__name__)
             raise

@@ -46,6 +46,7 @@ class Server:
         self._address = address
         self._idle: list[asyncpg.Connection] = []
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
+        self._known: set[tuple[asyncpg.Connection, str]] = set()
         self._wake = asyncio.Event()
         self._stalled = asyncio.Event()
         self._asked: _Statement | None = None
@@ -114,6 +115,13 @@ class Server:
 
         self._jobs.put_nowait(execute)
         return await statement.answer
+
+    async def ask_once(self, connection: asyncpg.Connection, name: str, call: Call) -> Any:  # noqa: ANN401
+        """Ask what holds for as long as a connection lives; asked again, take the time of an answer."""
+        if (connection, name) in self._known:
+            return await asyncio.sleep(self._chance.uniform(QUICKEST_S, SLOWEST_S))
+        self._known.add((connection, name))
+        return await self.ask(connection, call, ends=False)
 
     def give_back(self, connection: asyncpg.Connection, after_s: float = 0) -> None:
         """Roll back what is open, as when a client's socket closes, and keep the connection for another client.
