@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple, get_args
 from aiokafka import TopicPartition
 
 from events import samples
-from events.codec import Record
+from events.codec import Record, RefusalReason
 from events.samples import Message
 from events.simulation.troubles import POISONS, contradicted, said_again
 from events.topics import TOPICS
@@ -22,6 +22,9 @@ POOL_SEED: Final = 20_260
 REFUSED_SHARE: Final = 0.06
 FEWEST_RECORDS: Final = 6
 MOST_RECORDS: Final = 25
+DUPLICATES: Final = 0.1
+CONFLICTS: Final = 0.04
+POISONED: Final = 0.06
 MOST_CLAIMS: Final = 4
 MOST_TRACKERS: Final = 3
 MOST_BURSTS: Final = 5
@@ -59,7 +62,14 @@ WEIGHTS: Final[dict[What, int]] = {
     "postgres away": 2,
     "kafka away": 2,
 }
-ENTRIES: Final = {"event": "e", "duplicate": "d", "conflict": "c", "poison": "p"}
+# A quarter of a megabyte each.
+SPOILT: Final = [poison for name, poison in POISONS.items() if name != "oversized"]
+
+
+class Published(Message, frozen=True):
+    """A record, and why it must be refused if it must."""
+
+    reason: RefusalReason | None = None
 
 
 class Action(NamedTuple):
@@ -88,6 +98,13 @@ class Schedule(NamedTuple):
     batch_records: int
     actions: tuple[Action, ...]
     faults: tuple[StatementFault, ...]
+
+    def messages(self) -> Iterator[Published]:
+        """Yield what is published."""
+        for action in self.actions:
+            for entry in action.entries:
+                if entry and isinstance(entry.record, Published):
+                    yield entry.record
 
     def __str__(self) -> str:
         """A page for people."""
@@ -181,29 +198,30 @@ def _told(chance: Random) -> list[Message]:
     return messages
 
 
-def _troubled(chance: Random, messages: list[Message]) -> list[Message]:
-    spoilt = [poison for name, poison in POISONS.items() if name != "oversized"]  # a quarter of a megabyte each
-    troubled: list[Message] = []
+def _troubled(chance: Random, messages: list[Message]) -> list[Published]:
+    troubled: list[Published] = []
     before: list[Message] = []
     for message in messages:
         before.append(message)
-        troubled.append(message)
+        troubled.append(_as(message, "event"))
         draw = chance.random()
-        if draw < 0.1:
+        if draw < DUPLICATES:
             troubled.append(_as(said_again(chance.choice(before[-4:]), chance), "duplicate"))
-        elif draw < 0.14:
+        elif draw < DUPLICATES + CONFLICTS:
             troubled.append(_as(contradicted(message), "conflict"))
-        elif draw < 0.2:
-            troubled.append(_as(chance.choice(spoilt).spoil(message), "poison"))
+        elif draw < DUPLICATES + CONFLICTS + POISONED:
+            poison = chance.choice(SPOILT)
+            troubled.append(_as(poison.spoil(message), "poison", poison.reason))
     return troubled
 
 
-def _as(record: Record, intended: samples.Intended) -> Message:
-    return Message(record.topic, record.key, record.value, [*record.headers], intended)
+def _as(record: Record, intended: samples.Intended, reason: RefusalReason | None = None) -> Published:
+    return Published(record.topic, record.key, record.value, [*record.headers], intended, reason)
 
 
 def _name(entry: Stored | None) -> str:
     if entry is None:
         return "-"
     record = entry.record
-    return f"{getattr(record, 'intended', 'event')} of {(record.key or b'').decode(errors='replace')}"
+    assert isinstance(record, Published)
+    return f"{record.reason or record.intended} of {(record.key or b'').decode(errors='replace')}"

@@ -49,6 +49,7 @@ class Server:
         self._known: set[tuple[asyncpg.Connection, str]] = set()
         self._wake = asyncio.Event()
         self._stalled = asyncio.Event()
+        self._looking = asyncio.Lock()
         self._asked: _Statement | None = None
         self._waiting: dict[asyncpg.Connection, _Statement] = {}
         self._chance = Random(0)
@@ -114,7 +115,13 @@ class Server:
                 await self._settle()
 
         self._jobs.put_nowait(execute)
-        return await statement.answer
+        try:
+            return await statement.answer
+        except asyncio.CancelledError:
+            process = PROCESS.get()
+            if process and process.alive:  # asyncpg has the server give up what it does for nobody
+                self._give_up(statement)
+            raise
 
     async def ask_once(self, connection: asyncpg.Connection, name: str, call: Call) -> Any:  # noqa: ANN401
         """Ask what holds for as long as a connection lives; asked again, take the time of an answer."""
@@ -195,8 +202,11 @@ class Server:
         self._jobs.put_nowait(cancel)
 
     async def _is_blocked(self, connection: asyncpg.Connection) -> bool:
-        pid = connection.get_server_pid()
-        return bool(await self._monitor.fetchval("SELECT cardinality(pg_blocking_pids($1)) > 0", pid))
+        return bool(await self._look("SELECT cardinality(pg_blocking_pids($1)) > 0", connection))
+
+    async def _look(self, question: str, connection: asyncpg.Connection) -> object:
+        async with self._looking:
+            return await self._monitor.fetchval(question, connection.get_server_pid())
 
     async def _settle(self) -> None:
         """Let those go on who waited for a lock that is free now, until all who wait have reason to."""
@@ -215,7 +225,7 @@ class Server:
 
     async def _cancel(self, statement: "_Statement") -> None:
         """End a statement that waited for too long, or for a client that is gone."""
-        await self._monitor.fetchval("SELECT pg_cancel_backend($1)", statement.connection.get_server_pid())
+        await self._look("SELECT pg_cancel_backend($1)", statement.connection)
         while statement.outcome is _NONE:
             self._wake.clear()
             await self._wake.wait()

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextvars
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final, cast
 
@@ -15,7 +15,7 @@ from tests.faults.schedule import Action, Schedule
 from tests.faults.simulated_client import Client
 from tests.faults.simulated_clock import PROCESS, Process, SimulatedLoop
 from tests.faults.simulated_connection import Network, StatementFault
-from tests.faults.simulated_kafka import Broker
+from tests.faults.simulated_kafka import Broker, Stored
 from tests.faults.simulated_postgres import Server
 
 CLUSTER: Final = "simulated"
@@ -120,6 +120,8 @@ class World:
         server.lend = self.network.lend
         server.begin(schedule.seed)
         self.places: dict[int, Place] = {}
+        self.anew = False
+        self._held: defaultdict[TopicPartition, list[Stored | None]] = defaultdict(list)
         self.violations: list[str] = []
         self.fired: Counter[str] = Counter()
         self.records = 0
@@ -157,7 +159,8 @@ class World:
         fired = True
         match action.what:
             case "publish":
-                self.broker.append(partition, action.entries)
+                self._held[partition] += action.entries
+                await self._publish()
             case "start":
                 fired = place is None
                 if fired:
@@ -209,20 +212,45 @@ class World:
         if any(partition.topic == topic for partition in behind):
             return False
         self.broker.make_anew(topic)
+        self.anew = True
         return True
+
+    async def _publish(self) -> None:
+        """Publish what waits; to a topic made anew only once PostgreSQL knows of it.
+
+        Nothing tells a consumer of a new topic but that it ends below the consumer's position: filled up again before
+        anyone looks, it passes for the old one.
+        """
+        waiting = {partition: entries for partition, entries in self._held.items() if entries}
+        unknown = await self._unknown() if self.anew and waiting else set()
+        for partition, entries in waiting.items():
+            if partition not in unknown:
+                self.broker.append(partition, entries)
+                del self._held[partition]
+
+    async def _unknown(self) -> set[TopicPartition]:
+        done = await self._positions()
+        return {
+            partition
+            for partition, log in self.broker.logs.items()
+            if log.generation > 1 and (*partition, log.generation) not in done
+        }
+
+    async def _positions(self) -> dict[tuple[str, int, int], int]:
+        rows = await self.server.tell(
+            lambda owner: owner.fetch("SELECT topic, partition, generation, next_offset FROM position")
+        )
+        return {(topic, partition, generation): offset for topic, partition, generation, offset in rows}
 
     # --- how it stands ---
 
     async def behind(self) -> list[TopicPartition]:
         """Return the partitions of which PostgreSQL has not all."""
-        rows = await self.server.tell(
-            lambda owner: owner.fetch("SELECT topic, partition, generation, next_offset FROM position")
-        )
-        done = {(topic, partition, generation): offset for topic, partition, generation, offset in rows}
+        done = await self._positions()
         return [
             partition
             for partition, log in self.broker.logs.items()
-            if done.get((*partition, log.generation), -1) < log.end
+            if self._held[partition] or done.get((*partition, log.generation), -1) < log.end
         ]
 
     async def heal(self) -> None:
@@ -237,6 +265,7 @@ class World:
             self.places[-1] = Place(self, -1)
         limit_s = self.loop.time() + CAUGHT_UP_LIMIT_S
         while behind := await self.behind():
+            await self._publish()
             if self.loop.time() > limit_s:
                 self.violations.append(f"{len(behind)} partitions are still behind {CAUGHT_UP_LIMIT_S:.0f} s later")
                 break

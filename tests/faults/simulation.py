@@ -10,6 +10,7 @@ import json
 import random
 import sys
 import time
+from base64 import b64decode
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -21,7 +22,7 @@ import structlog
 from aiokafka.errors import KafkaConnectionError
 from pydantic import SecretStr
 
-from events.samples import Message
+from events.codec import Record
 from services import kafka, progress
 from services.settings import Settings
 from tests.faults.auditor import audit
@@ -108,21 +109,22 @@ async def _run(schedule: Schedule, server: Server, settings: Settings, told: lis
 
 
 def _as_intended(schedule: Schedule, tables: Tables) -> list[str]:
-    """Return which dead letters are not of records that were meant to become one."""
-    meant: dict[tuple[bytes | None, bytes | None], Message] = {}
-    for action in schedule.actions:
-        for entry in action.entries:
-            if entry and isinstance(entry.record, Message):
-                meant[entry.record.key, entry.record.value] = entry.record
+    """Return which dead letters are of records that were not meant to become one, or for another reason."""
+    published = {_bytes(each): each for each in schedule.messages()}
     said = []
     for row in tables.dead_letter:
-        intended = meant[row["key"], row["value"]].intended
-        refused = REFUSED.encode() in (row["key"] or b"")
-        if row["reason"] == "unprocessable" and not refused:
-            said.append(f"a good record was refused as {row['reason']}")
-        if row["reason"] not in ("conflict", "unprocessable") and intended != "poison":
-            said.append(f"{intended} was refused as {row['reason']}")
+        headers = [(name, None if value is None else b64decode(value)) for name, value in json.loads(row["headers"])]
+        message = published[_bytes(Record("", row["key"], row["value"], headers))]
+        reasons = {"conflict"} if message.reason is None else {message.reason}
+        if REFUSED.encode() in (row["key"] or b""):
+            reasons.add("unprocessable")
+        if row["reason"] not in reasons:
+            said.append(f"a record that is {message.intended} was refused as {row['reason']}")
     return said
+
+
+def _bytes(record: Record) -> tuple[bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]:
+    return record.key, record.value, tuple(record.headers)
 
 
 # --- the database ---
