@@ -1,7 +1,7 @@
 # Everything a developer runs. Written for GNU make 3.81 and later, and any POSIX shell.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-intake pins clean
+.PHONY: help setup demo test mutants check format bench bench-intake pins clean
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
@@ -22,6 +22,9 @@ demo: $(READY) ## Run it all on embedded servers, live (ARGS="--once --claims 20
 
 test: $(READY) ## Run every test on a real Kafka and PostgreSQL (ARGS="-k lifecycle"; ARGS="-n 0" in one process)
 	@exec $(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+
+mutants: $(READY) ## Seed faults into a copy, one by one: each must turn a named test red (ARGS="--list")
+	@exec $(BIN)/python -m tests.mutants $(ARGS)
 
 check: $(READY) ## Check format, lint, types, imports and tidiness
 	@$(BIN)/ruff format --check .

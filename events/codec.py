@@ -185,8 +185,7 @@ def _structured(record: Record) -> bytes:
     value = record.value
     if not value:
         _refuse("no_value", "$", "a record carries one event; null and empty values do not")
-    if len(value) > MAX_VALUE_BYTES:
-        _refuse("too_large", "$", f"at most {MAX_VALUE_BYTES} bytes")
+    _check_size(value)
     if not record.headers:
         return value
     kind = next((v for name, v in record.headers if name.lower() == "content-type"), None)
@@ -194,7 +193,6 @@ def _structured(record: Record) -> bytes:
         return value
     if not any(name == "ce_specversion" and header is not None for name, header in record.headers):
         return value
-    _parse(value)
     attributes: dict[str, Any] = {}
     for name, header in record.headers:
         if not name.startswith("ce_"):
@@ -205,15 +203,30 @@ def _structured(record: Record) -> bytes:
             attributes[name[3:]] = (header or b"").decode()
         except UnicodeDecodeError:
             _refuse("bad_header", f"header {len(attributes)}", "ce_ headers are UTF-8")
-    return _encode_any({**attributes, "data": msgspec.Raw(value)})
+    # By itself, so that nothing of it passes for a part of the envelope.
+    _text(value)
+    _parse(value)
+    composed = _encode_any({**attributes, "data": msgspec.Raw(value)})
+    # The event log keeps this form, and what reads it there holds it to the same limit.
+    _check_size(composed)
+    return composed
+
+
+def _check_size(value: bytes) -> None:
+    if len(value) > MAX_VALUE_BYTES:
+        _refuse("too_large", "$", f"at most {MAX_VALUE_BYTES} bytes")
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        _refuse("bad_text", "$", "UTF-8")
 
 
 def _check_text(value: bytes) -> None:
     """Refuse what the JSON grammar allows and a ledger cannot: NUL, lone surrogates, depth, duplicate keys."""
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        _refuse("bad_text", "$", "UTF-8")
+    text = _text(value)
     parsed = _parse(value)
     # A backslash is rare, and a search for one byte far quicker than one for six.
     if b"\\" in value and b"\\u0000" in value and _holds_nul(parsed):

@@ -12,6 +12,8 @@ from services.positions import Run
 
 ANEW_LIMIT_S: Final = 10.0
 """How long a log must end below our position to be a new one, not a broker that was just elected."""
+UNSHARED_LIMIT_S: Final = 12.0
+"""How long a topic may have other partitions than the group shares; its leader has seen them by then."""
 
 
 class Progress:
@@ -21,6 +23,8 @@ class Progress:
         self._topics = topics
         self._alive_at = time.monotonic()
         self._short_since: float | None = None
+        self._shared: dict[str, int] = {}
+        self._unshared_since: float | None = None
         # Of each partition, the runs under way: where each ends, and its first record's time.
         self._under_way: defaultdict[TopicPartition, deque[tuple[int, int]]] = defaultdict(deque)
         self._behind_since: dict[TopicPartition, float] = {}
@@ -80,6 +84,26 @@ class Progress:
     def a_topic_is_anew(self) -> bool:
         """Whether a log has ended below our position for too long to be the same one."""
         return self._short_since is not None and time.monotonic() - self._short_since > ANEW_LIMIT_S
+
+    def note_shared(self, partitions: Mapping[str, int]) -> None:
+        """Note how many partitions each topic has as the group shares them."""
+        self._shared = dict(partitions)
+        self._unshared_since = None
+
+    def others_are_shared(self, partitions: Mapping[str, int]) -> bool:
+        """Say whether the group has for too long shared another number of partitions than the topics have.
+
+        Its leader sees to that, but a tracker that was restarted and is known by its name (static membership) is not
+        told that it leads (KIP-814), and then nobody would.
+        """
+        if partitions == self._shared:
+            self._unshared_since = None
+        elif self._unshared_since is None:
+            self._unshared_since = time.monotonic()
+        elif time.monotonic() - self._unshared_since > UNSHARED_LIMIT_S:
+            self._unshared_since = None
+            return True
+        return False
 
 
 def _partition(run: Run) -> TopicPartition:

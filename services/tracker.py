@@ -51,8 +51,10 @@ HEARTBEAT_S: Final = 1.0
 """Between two looks at lag and progress, and two commits to Kafka."""
 SESSION_LIMIT_MS: Final = 10_000
 """After which Kafka gives a dead tracker's partitions to another."""
+GROUP_HEARTBEAT_MS: Final = 1_000
+"""How soon a tracker hears that the group changes: 15 s after a kill all must be taken again."""
 REBALANCE_LIMIT_MS: Final = 15_000
-"""How long Kafka waits for every tracker to let go: until its next heartbeat (3 s), the revocation, a commit."""
+"""How long Kafka waits for every tracker to let go: until its next heartbeat, the revocation, a commit."""
 POLL_LIMIT_MS: Final = 3_600_000
 """How long PostgreSQL may keep us from asking for more before Kafka gives the partitions to others, who wait too."""
 GARBAGE_OBJECTS: Final = 200_000
@@ -124,6 +126,7 @@ def _subscribe(settings: Settings, tracker: "Tracker") -> KafkaBroker:
         isolation_level="read_committed",
         partition_assignment_strategy=(RangePartitionAssignor,),
         session_timeout_ms=SESSION_LIMIT_MS,
+        heartbeat_interval_ms=GROUP_HEARTBEAT_MS,
         rebalance_timeout_ms=REBALANCE_LIMIT_MS,
         max_poll_interval_ms=POLL_LIMIT_MS,
         listener=tracker,
@@ -268,6 +271,7 @@ class Tracker(ConsumerRebalanceListener):
                     raise
                 else:
                     self._joined = True
+                    self._progress.note_shared(self._partitions())
                     return
 
     async def _open(self, assigned: list[TopicPartition]) -> None:
@@ -329,8 +333,15 @@ class Tracker(ConsumerRebalanceListener):
             async with self._handing_over:
                 await self._hand_over(await self._assignment.tails())
         self._progress.see(await self._assignment.lag())
+        if self._progress.others_are_shared(self._partitions()):
+            _log.warning("joining the group anew: topics have other partitions than it shares")
+            self._kafka().subscribe([*self._topics], listener=self)
         if self._progress.a_topic_is_anew:
             self.end(STALLED, "a topic ends below our position: it was made anew, and the next start reads it")
+
+    def _partitions(self) -> dict[str, int]:
+        consumer = self._kafka()
+        return {topic: len(consumer.partitions_for_topic(topic) or ()) for topic in self._topics}
 
     async def _commit(self, limit_s: float) -> None:
         """Tell Kafka how far PostgreSQL is; a courtesy to lag tools, nothing of ours reads it."""

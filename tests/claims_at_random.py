@@ -43,6 +43,35 @@ WEIGHTS: Final = {
     "approved": 3,
 }
 
+VOCABULARY: Final = (
+    session(),
+    session(served=30, cancelled=True),
+    original(submission_id="SUB-1", served=3),
+    original(rank=2),
+    replacement(),
+    void(),
+    appeal(),
+    response("acknowledged"),
+    response("accepted"),
+    response("information_requested"),
+    response("forwarded"),
+    response("rejected"),
+    response("rejected", submission_id="SUB-1"),
+    response("reversed", paid="-88.00", allowed="-110.00"),
+    response("reversed", paid="0.00", allowed="0.00"),
+    response("reversed", paid="-10.00", allowed="-10.00", rank=2),
+    response("denied"),
+    response("denied", submission_id="SUB-1", decided=9),
+    response("denied", adjustments=["CO-18 130.00"]),
+    response("denied", pcn="PCN-2", remarks=["MA130"]),
+    response("denied", rank=2),
+    response("approved", pcn="PCN-1"),
+    response("approved", paid_on=30),
+    response("approved", rank=2),
+    response("approved", submission_id="SUB-X", paid="0.00", allowed="0.00"),
+)
+"""Words that together reach most of the table, for claims in which every few of them meet."""
+
 
 def words(chance: Random, each: int = 40) -> dict[EventKind, list[Event]]:
     """Return events of every kind to draw from, ``each`` of a kind."""

@@ -1,9 +1,11 @@
 """Events into a test's database through the real store, without Kafka: what a tracker writes for a batch."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+
+import asyncpg
 
 from events import codec
 from events.contracts import ClaimSubmitted, Event, SessionRecorded
@@ -35,15 +37,29 @@ async def store_records(
     by_topic: defaultdict[str, list[codec.Record]] = defaultdict(list, {topic: [] for topic in lost})
     for each in records:
         by_topic[kafka.topic(settings, each.topic)].append(each)
+    async with writer(settings) as connection:
+        log = {(topic, 0): (0, 1_000_000_000) for topic in by_topic}
+        begins = (await positions.open_positions(connection, CLUSTER, log)).positions
+        runs = [_run(place, begin, by_topic[place.topic], lost) for place, begin in begins.items()]
+        return await store.write(connection, CLUSTER, runs, _untimed)
+
+
+async def store_run(settings: Settings, topic: str, begin: int, records: list[codec.Record]) -> store.Written:
+    """Store the records as those of a topic from an offset on, whatever its position is."""
+    async with writer(settings) as connection:
+        run = _run(Place(kafka.topic(settings, topic), 0, 1), begin, records, {})
+        return await store.write(connection, CLUSTER, [run], _untimed)
+
+
+@asynccontextmanager
+async def writer(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    """Lend a connection as a lane has it."""
     engine = database.engine(settings, application="test", role="claimpath_tracker")
     try:
         async with engine.connect() as connection:
             driver = await database.driver(connection)
             await store.prepare(driver)
-            log = {(topic, 0): (0, 1_000_000_000) for topic in by_topic}
-            begins = (await positions.open_positions(driver, CLUSTER, log)).positions
-            runs = [_run(place, begin, by_topic[place.topic], lost) for place, begin in begins.items()]
-            return await store.write(driver, CLUSTER, runs, _untimed)
+            yield driver
     finally:
         await engine.dispose()
 

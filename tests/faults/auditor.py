@@ -30,7 +30,8 @@ LEGAL = {
     "denied": {"draft", "submitted", "approved", "appealed"},
     "appealed": {"draft", "submitted", "approved", "denied"},
 }
-SAMPLE = re.compile(r'^claimpath_(\w+)_total(?:\{topic="([^"]*)",(?:outcome|reason)="([^"]*)"\})? (\S+)$', re.MULTILINE)
+SAMPLE = re.compile(r"^claimpath_(records|refusals|conflicts)_total(?:\{(.*)\})? (\S+)$", re.MULTILINE)
+LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 class _Said(NamedTuple):
@@ -319,9 +320,10 @@ def audit_metrics(shown_before: Iterable[str], shown_after: Iterable[str], befor
 def _counted(expositions: Iterable[str]) -> Counter[tuple[str, str, str]]:
     counts: Counter[tuple[str, str, str]] = Counter()
     for exposition in expositions:
-        for name, topic, word, count in SAMPLE.findall(exposition):
-            if name in ("records", "refusals", "conflicts"):
-                counts[name, topic, word] += int(float(count))
+        for name, labels, count in SAMPLE.findall(exposition):
+            given = dict(LABEL.findall(labels))
+            word = given.get("outcome") or given.get("reason") or ""
+            counts[name, given.get("topic", ""), word] += int(float(count))
     return counts
 
 

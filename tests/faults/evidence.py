@@ -84,28 +84,27 @@ async def tables(url: str) -> Tables:
         await connection.close()
 
 
-def read_log(servers: str, topics: Iterable[str], before: Log | None = None) -> Log:
+def read_log(
+    servers: str,
+    topics: Iterable[str],
+    before: Log | None = None,
+    generations: Mapping[tuple[str, int], int] | None = None,
+) -> Log:
     """Read all committed records of the topics from where Kafka has them to where they end.
 
-    ``before`` is an earlier reading: what Kafka has deleted since is kept from it. A topic that was made anew is to be
-    moved to its generation by ``as_generation``.
+    ``before`` is an earlier reading: what Kafka has deleted since is kept from it. ``generations`` says which topic of
+    its name a partition's is now, where it is not the first.
     """
+    log = dict(before or {})
     with _consumer(servers, "auditor") as consumer:
         bounds = _bounds(consumer, topics)
         found = _read(consumer, {part: low for part, (low, _) in bounds.items()})
-    log = {}
-    for (topic, number), (low, _) in bounds.items():
-        end, records = found[topic, number]
-        old = (before or {}).get((topic, number, 1), PartitionLog(low, low, ()))
-        log[topic, number, 1] = PartitionLog(low, end, [*(kept for kept in old.records if kept.offset < low), *records])
+    for part, (low, _) in bounds.items():
+        place = (*part, (generations or {}).get(part, 1))
+        deleted = [kept for kept in log[place].records if kept.offset < low] if place in log else []
+        end, records = found[part]
+        log[place] = PartitionLog(low, end, deleted + records)
     return log
-
-
-def as_generation(log: Log, generations: Mapping[str, int]) -> Log:
-    """Say of which generation each topic's log is, where it is not the first."""
-    return {
-        (topic, number, generations.get(topic, generation)): part for (topic, number, generation), part in log.items()
-    }
 
 
 def ends(servers: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:

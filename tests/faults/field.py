@@ -23,7 +23,7 @@ from services import kafka
 from services.database import migrate
 from services.settings import Settings
 from tests.faults.auditor import audit, audit_committed, audit_metrics, audit_words
-from tests.faults.evidence import QUIET, Log, Tables, as_generation, committed, ends, read_log, tables
+from tests.faults.evidence import QUIET, Log, PartitionLog, Tables, committed, ends, read_log, tables
 from tests.faults.proxy import Proxy, proxied, proxied_kafka
 from tests.faults.wire import PostgreSQL
 from tests.running import Process, free_port, publish, publish_elsewhere, until
@@ -134,7 +134,7 @@ class Field:
         )
         self.trackers: dict[str, Tracked] = {}
         self.log: Log = {}
-        self.generations: dict[str, int] = {}
+        self.generations: dict[tuple[str, int], int] = {}
         self._numbers = count()
         self._last: Reading | None = None
         self._messages = samples.stream(CLAIMS, seed, TROUBLES)
@@ -258,21 +258,17 @@ class Field:
 
     async def read(self) -> None:
         """Read what Kafka has now; what it deletes later stays known."""
-        found = await asyncio.to_thread(read_log, self.direct.kafka, self.topics, self.current())
-        older = {place: part for place, part in self.log.items() if place[2] != self.generations.get(place[0], 1)}
-        self.log = {**older, **as_generation(found, self.generations)}
+        self.log = await asyncio.to_thread(read_log, self.direct.kafka, self.topics, self.log, self.generations)
 
     def made_anew(self, topic: str) -> None:
         """Note that a topic was deleted and made again."""
-        self.generations[topic] = self.generations.get(topic, 1) + 1
+        for part in self.current():
+            if part[0] == topic:
+                self.generations[part] = self.generations.get(part, 1) + 1
 
-    def current(self) -> Log:
-        """Return the log of the topics that there are now, each as if it were the first of its name."""
-        return {
-            (topic, partition, 1): part
-            for (topic, partition, generation), part in self.log.items()
-            if generation == self.generations.get(topic, 1)
-        }
+    def current(self) -> dict[tuple[str, int], PartitionLog]:
+        """Return the log of the topics that there are now."""
+        return {place[:2]: part for place, part in self.log.items() if place[2] == self.generations.get(place[:2], 1)}
 
     async def _reading(self) -> Reading:
         await self.read()

@@ -17,6 +17,7 @@ from tests.faults.evidence import QUIET
 from tests.faults.fault import AFTER_A_PROCESS_S, Fault
 from tests.faults.field import BURST, Field
 from tests.faults.postgres_faults import network
+from tests.faults.process_faults import all_die
 from tests.faults.wire import FETCH, HEARTBEAT, OFFSET_COMMIT
 from tests.running import until
 
@@ -79,9 +80,7 @@ async def retention(field: Field) -> int:
     await field.publish()
     await field.read()
     done = await field.positions()
-    borders = {
-        place[:2]: (done[place[:2]] + part.end) // 2 for place, part in field.current().items() if place[:2] in done
-    }
+    borders = {place: (done[place] + part.end) // 2 for place, part in field.current().items() if place in done}
     # Held, since what was asked of an admin client that is gone is never answered.
     admin = AdminClient({"bootstrap.servers": field.direct.kafka, **QUIET})
     futures = admin.delete_records([TopicPartition(*part, border) for part, border in borders.items()])
@@ -113,7 +112,10 @@ async def make_anew(field: Field) -> int:
 
 
 async def add_partitions(field: Field) -> int:
-    """Give every topic one more partition."""
+    """Give every topic one more partition, when the group's leader was restarted and does not know that it leads."""
+    await all_die(field)
+    await field.caught_up()
+    await field.read()
     admin = AdminClient({"bootstrap.servers": field.direct.kafka, **QUIET})
     more = [NewPartitions(topic, 1 + sum(place[0] == topic for place in field.current())) for topic in field.topics]
     for future in admin.create_partitions(more).values():
@@ -145,15 +147,15 @@ async def restore(field: Field) -> int:
     return 1
 
 
-def _loses(what: str, kind: int) -> Fault:
-    return Fault(f"Kafka's answers to {what} are lost", "network to Kafka", partial(lose_answers, kind))
+def _loses(what: str, kind: int, *, long: bool = False) -> Fault:
+    return Fault(f"Kafka's answers to {what} are lost", "network to Kafka", partial(lose_answers, kind), long=long)
 
 
 KAFKA_FAULTS = (
     Fault("Kafka is killed and started", "Kafka", partial(restart, Stack.kill_kafka)),
     Fault("Kafka is stopped in order and started", "Kafka", partial(restart, Stack.stop_kafka), long=True),
     _loses("offset commits", OFFSET_COMMIT),
-    _loses("fetches", FETCH),
+    _loses("fetches", FETCH, long=True),
     _loses("heartbeats", HEARTBEAT),
     *network("kafka", "Kafka"),
     Fault("publishers abort and commit transactions", "topics", transactions, counts_hold=True),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import MessageSizeTooLargeError
 
 from events.codec import Record, decode
 from events.topics import TOPICS
@@ -30,6 +31,7 @@ POISON = [
 WRONG = Record("session-recorded", b"wrong", body(session(event_id="s-1")).encode())
 ANSWER = body(response("accepted", claim_id="C")).encode()
 RECEIVE_LIMIT_S = 20
+LARGER_THAN_TOPICS_TAKE = 2_000_000
 
 
 async def poison(settings: Settings) -> list[Letter]:
@@ -222,6 +224,16 @@ async def test_nothing_is_marked_that_kafka_did_not_take(settings: Settings) -> 
     with pytest.raises(TopicsUnfit):
         await replay(settings)
     assert (await list_letters(settings)).total == len(letters)
+
+
+async def test_a_letter_that_kafka_does_not_take_stays_open(settings: Settings) -> None:
+    """Only what Kafka acknowledged counts as published: a record too large for its topic is told, and none marked."""
+    await kafka.create_topics(settings)
+    large = Record("claim-submitted", b"L", b"x" * LARGER_THAN_TOPICS_TAKE)
+    await store_records(settings, [large, POISON[0]])
+    with pytest.raises(MessageSizeTooLargeError):
+        await replay(settings)
+    assert (await list_letters(settings)).total == 2
 
 
 async def test_a_replay_ends_though_its_letters_come_back(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""What hostile bytes can do to the codec: nothing, and not for long."""
+"""What hostile bytes can do to the codec: nothing, and not for long; and that no cent is lost in it."""
 
 import time
 
@@ -29,3 +29,20 @@ def test_no_record_takes_long_to_refuse(name: str) -> None:
     outcome = codec.decode(codec.Record("claim-submitted", b"k", HOSTILE[name]))
     assert isinstance(outcome, codec.Refusal)
     assert time.perf_counter() - began < LIMIT_S
+
+
+def test_money_is_exact_to_the_cent() -> None:
+    """Every amount is the cents that it says, small or as large as the contract takes them, and is printed the same."""
+    for amount in (*range(100_000), *range(999_999_900_000, 1_000_000_000_000, 7)):
+        whole, rest = divmod(amount, 100)
+        assert codec.cents(f"{whole}.{rest:02}") == amount
+        assert codec.cents(f"-{whole}.{rest:02}") == -amount
+        assert codec.money(-amount) == f"{'-' if amount else ''}{whole}.{rest:02}"
+    assert [codec.cents(text) for text in ("7", "7.5", "0.07", "-0.5")] == [700, 750, 7, -50]
+
+
+@pytest.mark.parametrize("text", ["1.005", "1.999", "0.001", "1.", ".5", "01", "1e2", "NaN", "1,5", " 1", "+1", ""])
+def test_money_is_never_rounded(text: str) -> None:
+    """What is no amount to the cent is refused, and not made one."""
+    with pytest.raises(ValueError, match="money is a decimal string"):
+        codec.cents(text)

@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from events.codec import read
 from events.contracts import Event, ResponseKind
-from tests.stories import appeal, body, original, replacement, response, session, void
+from tests.stories import RECORDED_AT_US, appeal, body, original, replacement, response, session, void
 from tests.tellings import claim
 
 NEWS: tuple[ResponseKind, ...] = ("acknowledged", "accepted", "pended", "information_requested", "forwarded")
@@ -129,6 +130,15 @@ def test_order_of_arrival_and_repetition_change_nothing() -> None:
     """A claim is a function of the set of its events."""
     events = [session(), original(), response("accepted", day=5), DENIED, appeal(), response("approved", day=60)]
     assert claim([*reversed(events), *events]) == claim(events)
+
+
+def test_events_act_in_the_order_of_their_times() -> None:
+    """What happened first acts first, whenever it was recorded and in whatever order it is told."""
+    story = [session(day=2), original(day=3), response("denied", day=9), appeal(day=12), response("approved", day=20)]
+    late = [replace(event, recorded_at_us=RECORDED_AT_US - number) for number, event in enumerate(story)]
+    told = claim(reversed(late))
+    assert [event["id"] for event in told["events"]] == [event.id for event in story]
+    assert [change["state"] for change in told["history"]] == ["draft", "submitted", "denied", "appealed", "approved"]
 
 
 def test_a_claim_of_waiting_events_only_has_no_state() -> None:

@@ -16,37 +16,10 @@ from services.claim import STATE_OF_ROW, AsideReason, Claim, Finding, Row, State
 from services.claim_rows import pack, unpack
 from services.lifecycle import TABLE, CannotStepError, can_step, explain, fold, step
 from services.view import view
-from tests.claims_at_random import MOST_EVENTS, SOURCES, draw, placed, words
-from tests.stories import CLAIM, appeal, original, replacement, response, session, void
+from tests.claims_at_random import MOST_EVENTS, SOURCES, VOCABULARY, draw, placed, words
+from tests.stories import CLAIM, appeal, original, replacement, response, void
 from tests.tellings import claim, rollup
 
-VOCABULARY = [
-    session(),
-    session(served=30, cancelled=True),
-    original(submission_id="SUB-1", served=3),
-    original(rank=2),
-    replacement(),
-    void(),
-    appeal(),
-    response("acknowledged"),
-    response("accepted"),
-    response("information_requested"),
-    response("forwarded"),
-    response("rejected"),
-    response("rejected", submission_id="SUB-1"),
-    response("reversed", paid="-88.00", allowed="-110.00"),
-    response("reversed", paid="0.00", allowed="0.00"),
-    response("reversed", paid="-10.00", allowed="-10.00", rank=2),
-    response("denied"),
-    response("denied", submission_id="SUB-1", decided=9),
-    response("denied", adjustments=["CO-18 130.00"]),
-    response("denied", pcn="PCN-2", remarks=["MA130"]),
-    response("denied", rank=2),
-    response("approved", pcn="PCN-1"),
-    response("approved", paid_on=30),
-    response("approved", rank=2),
-    response("approved", submission_id="SUB-X", paid="0.00", allowed="0.00"),
-]
 BEGINNINGS = {
     "submitted": [original(submission_id="SUB-1")],
     "replaced": [original(submission_id="SUB-1"), replacement()],
