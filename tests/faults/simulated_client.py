@@ -40,7 +40,6 @@ class Client:
         self._skips: set[tuple[TopicPartition, int]] = set()
         self.skipping = False
         """Whether the client leaves out the next record that it never left out before."""
-        self.skipped = 0
         self.consumer = self
 
     # --- what FastStream's broker does ---
@@ -90,6 +89,14 @@ class Client:
         for partition in offsets:
             require_assigned(partition, self._assigned)
         await self._broker.commit(self._member, self._generation, offsets)
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        """Return which partitions a topic has."""
+        return {partition.partition for partition in self._broker.logs if partition.topic == topic}
+
+    def subscribe(self, _topics: Sequence[str], *, listener: object) -> None:
+        """Join the group again, as aiokafka does for a new subscription."""
+        self._rejoin.set()
 
     # --- what goes wrong in a client ---
 
@@ -199,7 +206,7 @@ class Client:
             return False
         self._skips.add((partition, offset))
         self.skipping = False
-        self.skipped += 1
+        self._broker.skipped += 1
         return True
 
     def _check(self) -> None:

@@ -10,13 +10,12 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectionError
 
 from events.codec import Record
-from services.tracker import REBALANCE_LIMIT_MS, SESSION_LIMIT_MS
+from services.tracker import GROUP_HEARTBEAT_MS, REBALANCE_LIMIT_MS, SESSION_LIMIT_MS
 from tests.faults.simulated_clock import PROCESS
 
 SESSION_LIMIT_S: Final = SESSION_LIMIT_MS / 1000
 REBALANCE_LIMIT_S: Final = REBALANCE_LIMIT_MS / 1000
-HEARTBEAT_S: Final = 3.0
-"""aiokafka's own default."""
+HEARTBEAT_S: Final = GROUP_HEARTBEAT_MS / 1000
 LOOK_S: Final = 1.0
 """Between two looks for members that fell silent."""
 QUICKEST_S: Final = 0.001
@@ -71,6 +70,8 @@ class Broker:
         self.on_commit: Callable[[Mapping[TopicPartition, int]], Awaitable[None]] = _believe
         self.chance = Random(f"{seed}:broker")
         self.rebalances = 0
+        self.skipped = 0
+        """Of records that a client left out once."""
         self._loop = asyncio.get_running_loop()
         self._grown: list[asyncio.Future[None]] = []
         self._members: dict[str, Member] = {}

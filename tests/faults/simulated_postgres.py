@@ -85,6 +85,7 @@ class Server:
     def begin(self, seed: int) -> None:
         """Begin a schedule: its answers take as long as the seed says."""
         self._chance = Random(f"{seed}:answers")
+        self.lock_waits = 0
 
     async def tell(self, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
         """Return what some work on a connection of the world's returns; takes no simulated time."""

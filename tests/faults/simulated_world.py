@@ -284,6 +284,8 @@ class World:
     def all_fired(self) -> Counter[str]:
         """Return how often each thing happened."""
         self.fired["rebalance"] += self.broker.rebalances
+        self.fired["record skipped"] += self.broker.skipped
+        self.fired["lock wait"] += self.server.lock_waits
         return self.fired + self.network.fired
 
     def log(self) -> Log:
