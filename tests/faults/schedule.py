@@ -30,6 +30,8 @@ MOST_TRACKERS: Final = 3
 MOST_BURSTS: Final = 5
 PUBLISHED_FOR_S: Final = 4.0
 LAST_ACTION_S: Final = 6.0
+FALL_BACK_LIMIT_S: Final = 3.0
+"""The most that a replica lags."""
 FIRST_TIMESTAMP_MS: Final = 1_780_000_000_000
 
 What = Literal[
@@ -45,6 +47,7 @@ What = Literal[
     "truncate",
     "make anew",
     "postgres away",
+    "postgres falls back",
     "kafka away",
 ]
 # How often each is drawn, of what goes wrong by the clock.
@@ -60,6 +63,7 @@ WEIGHTS: Final[dict[What, int]] = {
     "truncate": 3,
     "make anew": 1,
     "postgres away": 2,
+    "postgres falls back": 2,
     "kafka away": 2,
 }
 # A quarter of a megabyte each.
@@ -108,7 +112,9 @@ class Schedule(NamedTuple):
 
     def __str__(self) -> str:
         """A page for people."""
-        head = f"seed {self.seed}: {len(self.partitions)} partitions, {self.lanes} lanes of {self.batch_records} records"
+        head = (
+            f"seed {self.seed}: {len(self.partitions)} partitions, {self.lanes} lanes of {self.batch_records} records"
+        )
         faults = [f"after {f.after} statements, at {f.name or 'any'}: {f.kind} {f.seconds:.3f}" for f in self.faults]
         return "\n".join([head, *map(str, self.actions), *faults])
 
@@ -119,8 +125,14 @@ def draw(seed: int) -> Schedule:
     count = chance.choice((1, 1, 1, 2, 2, 3))
     partitions = tuple(TopicPartition(topic, number) for topic in sorted(TOPICS) for number in range(count))
     actions = [Action(0.0, "start", 0), *_published(chance, partitions, count)]
-    actions += [Action(chance.uniform(0, 3), "start", place) for place in range(1, MOST_TRACKERS) if chance.random() < 0.3]
+    actions += [
+        Action(chance.uniform(0, 3), "start", place) for place in range(1, MOST_TRACKERS) if chance.random() < 0.3
+    ]
     actions += [_action(chance, len(partitions)) for _ in range(chance.choice((0, 1, 1, 2, 2, 3, 4)))]
+    if any(action.what == "postgres falls back" for action in actions):
+        # A tracker sees that PostgreSQL fell back at the next offset of each partition.
+        after_s = max(action.at_s for action in actions if action.what == "postgres falls back") + FALL_BACK_LIMIT_S
+        actions += [Action(after_s + 0.1, "publish", number, 0.0, (None,)) for number in range(len(partitions))]
     return Schedule(
         seed,
         partitions,
@@ -142,7 +154,9 @@ def _action(chance: Random, partitions: int) -> Action:
 def _fault(chance: Random) -> StatementFault:
     name = chance.choice(("", "", COMMIT, COMMIT, chance.choice([*STATEMENTS.values()])))
     kind = chance.choice(get_args(FaultKind))
-    return StatementFault(chance.randint(0, 30), name, kind, chance.choice((chance.uniform(0.1, 2), chance.uniform(2, 30))))
+    return StatementFault(
+        chance.randint(0, 30), name, kind, chance.choice((chance.uniform(0.1, 2), chance.uniform(2, 30)))
+    )
 
 
 # --- what is published ---

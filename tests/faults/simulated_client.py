@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from services.tracker import Tracker
 from tests.faults.simulated_clock import PROCESS
-from tests.faults.simulated_kafka import HEARTBEAT_S, Broker, Log, Stored, require_assigned
+from tests.faults.simulated_kafka import HEARTBEAT_S, Broker, Stored, require_assigned
 
 RETRY_S: Final = 0.5
 """aiokafka's pause before it joins again."""
@@ -94,7 +94,7 @@ class Client:
         """Return which partitions a topic has."""
         return {partition.partition for partition in self._broker.logs if partition.topic == topic}
 
-    def subscribe(self, _topics: Sequence[str], *, listener: object) -> None:
+    def subscribe(self, topics: Sequence[str], *, listener: object) -> None:  # noqa: ARG002  (aiokafka's)
         """Join the group again, as aiokafka does for a new subscription."""
         self._rejoin.set()
 
@@ -233,5 +233,5 @@ def _record(partition: TopicPartition, offset: int, stored: Stored) -> ConsumerR
         checksum=None,
         serialized_key_size=len(record.key or b""),
         serialized_value_size=len(record.value or b""),
-        headers=tuple(record.headers),
+        headers=tuple(record.headers),  # type: ignore[arg-type]  # null values are legal
     )

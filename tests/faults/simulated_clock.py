@@ -5,9 +5,10 @@ import contextvars
 import selectors
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 STALL_S: Final = 0.002
 """How long the server may be silent, in real time, before it is asked whether it waits for a lock."""
@@ -58,7 +59,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self.at_server = 0
         """Of requests that a real server answers at this moment."""
         self.on_stall: Callable[[], object] = lambda: None
-        self.set_task_factory(_new_task)
+        self.set_task_factory(_new_task)  # type: ignore[arg-type]  # it takes the options of this Python
 
     def time(self) -> float:
         """Return the simulated seconds."""
@@ -73,25 +74,30 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         finally:
             self.at_server -= 1
 
-    def run_in_executor(self, executor: object, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+    def run_in_executor(  # type: ignore[override]
+        self,
+        _executor: object,
+        func: Callable[[*Ts], T],
+        *args: *Ts,
+    ) -> asyncio.Future[T]:
         """Run at once: what asyncpg reads in a thread is in memory here."""
         done: asyncio.Future[T] = self.create_future()
         done.set_result(func(*args))
         return done
 
     def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """Run soon, unless on behalf of a paused process."""
         process = PROCESS.get() if context is None else context.get(PROCESS)
         if process is None or not process.paused:
             return super().call_soon(callback, *args, context=context)
         handle = asyncio.Handle(callback, args, self, context)
-        process.hold(handle, lambda: handle._run())  # type: ignore[attr-defined]  # noqa: SLF001
+        process.hold(handle, handle._run)  # noqa: SLF001  (as the loop itself does)
         return handle
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """Run at a simulated time, or when a process that is paused then goes on."""
         process = PROCESS.get() if context is None else context.get(PROCESS)
@@ -115,11 +121,12 @@ def _unless_cancelled(handle: asyncio.Handle, callback: Callable[[], object]) ->
 
 
 def _new_task(
-    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
+    loop: asyncio.AbstractEventLoop,
+    coroutine: Coroutine[Any, Any, Any],
+    context: contextvars.Context | None = None,
 ) -> asyncio.Task[Any]:
-    task = asyncio.Task(coroutine, loop=loop, **options)
-    context: contextvars.Context | None = options.get("context")
     process = PROCESS.get() if context is None else context.get(PROCESS)
+    task = asyncio.Task(coroutine, loop=loop, context=context)
     if process is not None:
         process.tasks[task] = None
         task.add_done_callback(process.tasks.pop)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
 import asyncpg
+from asyncpg.exceptions import InterfaceError, PostgresError
 
 from tests.faults.simulated_clock import Process
 from tests.faults.simulated_postgres import IDLE_LIMIT_S, Server
@@ -104,6 +105,12 @@ class Network:
                 lease.lose(after_s)
         self._leases = [lease for lease in self._leases if not lease.is_closed()]
 
+    def cut_all(self) -> None:
+        """Cut every connection, as a server does that ends."""
+        for lease in self._leases:
+            lease.lose()
+        self._leases.clear()
+
     def next(self, name: str) -> StatementFault | None:
         """Return what happens at this statement."""
         self._passed += 1
@@ -151,7 +158,7 @@ class Lease(asyncpg.Connection):
                 self._idle.cancel()
             self._network.server.give_back(self._real, after_s if self._real.is_in_transaction() else 0)
 
-    async def close(self, *, timeout: float | None = None) -> None:
+    async def close(self, **_: Any) -> None:  # noqa: ANN401
         """Close it, as the process asks."""
         if self.process.alive:
             self.lose()
@@ -164,7 +171,7 @@ class Lease(asyncpg.Connection):
     async def set_type_codec(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
         """Do nothing: nothing of ours is read through these codecs, and each costs a statement."""
 
-    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ANN401
+    async def execute(self, query: str, *args: Any, **_: Any) -> str:  # noqa: ANN401
         """Ask as asyncpg does."""
         return str(await self._ask(query, lambda: self._real.execute(query, *args)))
 
@@ -208,7 +215,7 @@ class Lease(asyncpg.Connection):
                 answer = await network.server.ask_once(self._real, name, call)
             else:
                 answer = await network.server.ask(self._real, call, ends=name in ENDS)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (PostgresError, InterfaceError) as error:
             network.note(self.process, name, type(error).__name__)
             raise
         if fault:

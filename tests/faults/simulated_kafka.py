@@ -140,7 +140,8 @@ class Broker:
         """Return the generation and its share of the partitions, once all members came or were given up."""
         await self.answer()
         member = self._members.setdefault(name, Member(name, self._loop.time()))
-        member.joining = joining = self._loop.create_future()
+        joining: asyncio.Future[tuple[int, list[TopicPartition]]] = self._loop.create_future()
+        member.joining = joining
         self._begin_rebalance()
         self._end_rebalance_if_all_came()
         return await joining

@@ -1,4 +1,4 @@
-"""A real PostgreSQL that is asked one statement at a time, so that a schedule repeats, and fails wherever it is told."""
+"""A real PostgreSQL that is asked one statement at a time, so that a schedule repeats itself exactly."""
 
 import asyncio
 import contextvars
@@ -7,6 +7,7 @@ from random import Random
 from typing import Any, Final, TypeVar
 
 import asyncpg
+from asyncpg.exceptions import InterfaceError, PostgresError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -284,7 +285,7 @@ async def _outcome(call: Call) -> object:
     """Return what a statement returns, or the error that it ends with."""
     try:
         return await call()
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (PostgresError, InterfaceError, OSError) as error:
         return error
 
 

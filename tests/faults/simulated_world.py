@@ -11,19 +11,21 @@ from aiokafka import TopicPartition
 from services.settings import Settings
 from services.tracker import DONE, STALLED, Tracker
 from tests.faults.evidence import Kept, Log, PartitionLog
-from tests.faults.schedule import Action, Schedule
+from tests.faults.schedule import FALL_BACK_LIMIT_S, Action, Schedule
 from tests.faults.simulated_client import Client
 from tests.faults.simulated_clock import PROCESS, Process, SimulatedLoop
 from tests.faults.simulated_connection import Network, StatementFault
 from tests.faults.simulated_kafka import Broker, Stored
 from tests.faults.simulated_postgres import Server
+from tests.faults.simulated_tables import remember, restore
 
+OF_TRACKERS: Final = frozenset({"stop", "kill", "cut the power", "pause", "repeat", "skip", "rejoin"})
 CLUSTER: Final = "simulated"
 RESTART_PAUSE_S: Final = 0.5
 STOP_LIMIT_S: Final = 15.0
 """What a tracker that is asked to end may need, as a supervisor grants it."""
 CAUGHT_UP_LIMIT_S: Final = 240.0
-"""From the end of all faults until the lag is zero; a transaction of one that is gone may be open for a minute of it."""
+"""From the end of all faults until the lag is zero; for a minute of it a transaction of one that is gone may be open."""
 LOOK_S: Final = 0.5
 UNSEEN_S: Final = 20.0
 """How long the server does not see that a machine lost its power."""
@@ -90,7 +92,7 @@ class Place:
     async def stop(self) -> None:
         """Ask the process to end, for good; it must within its limit."""
         self._wanted = False
-        while self.process and self.process.paused:
+        while self.process and self.process.paused:  # noqa: ASYNC110  (nobody tells when it goes on)
             await asyncio.sleep(LOOK_S)
         if self.process and self.tracker and self.process.alive:
             process = self.process
@@ -111,9 +113,7 @@ class World:
         self.loop = cast("SimulatedLoop", asyncio.get_running_loop())
         self.schedule = schedule
         self.server = server
-        self.settings = settings.model_copy(
-            update={"lanes": schedule.lanes, "batch_records": schedule.batch_records}
-        )
+        self.settings = settings.model_copy(update={"lanes": schedule.lanes, "batch_records": schedule.batch_records})
         self.broker = Broker(schedule.partitions, schedule.seed)
         self.broker.on_commit = self._check_committed
         self.network = Network(server, schedule.faults, self._strike, self.note)
@@ -121,6 +121,7 @@ class World:
         server.begin(schedule.seed)
         self.places: dict[int, Place] = {}
         self.anew = False
+        self.fell_back = False
         self._held: defaultdict[TopicPartition, list[Stored | None]] = defaultdict(list)
         self.violations: list[str] = []
         self.fired: Counter[str] = Counter()
@@ -152,47 +153,62 @@ class World:
             process.resume(self.loop)
 
     async def act(self, action: Action) -> None:
-        """Do what the schedule says."""
+        """Do what the schedule says, where it can be done."""
         self.note(None, action.what, action.which)
-        partition = self.schedule.partitions[action.which % len(self.schedule.partitions)]
         place = self.places.get(action.which)
-        fired = True
+        if action.what == "start":
+            fired = place is None
+            if fired:
+                self.places[action.which] = Place(self, action.which)
+        elif action.what in OF_TRACKERS:
+            fired = place is not None and self._act_on_tracker(place, action)
+        else:
+            fired = await self._act_on_servers(action)
+        self.fired[action.what] += fired
+
+    def _act_on_tracker(self, place: Place, action: Action) -> bool:
+        if action.what == "stop":
+            del self.places[place.number]
+            self._later(place.stop())
+            return True
+        if place.process is None or place.client is None:
+            return False
+        match action.what:
+            case "kill":
+                place.kill()
+            case "cut the power":
+                place.kill(UNSEEN_S)
+            case "pause":
+                self._pause(place.process, action.seconds)
+            case "repeat":
+                place.client.go_back(1 + int(action.seconds))
+            case "skip":
+                place.client.skipping = True
+            case "rejoin":
+                place.client.lose_place()
+        return True
+
+    async def _act_on_servers(self, action: Action) -> bool:
+        partition = self.schedule.partitions[action.which % len(self.schedule.partitions)]
         match action.what:
             case "publish":
                 self._held[partition] += action.entries
                 await self._publish()
-            case "start":
-                fired = place is None
-                if fired:
-                    self.places[action.which] = Place(self, action.which)
-            case "stop" if place:
-                del self.places[action.which]
-                self._later(place.stop())
-            case "kill" if place:
-                place.kill()
-            case "cut the power" if place:
-                place.kill(UNSEEN_S)
-            case "pause" if place and place.process:
-                self._pause(place.process, action.seconds)
-            case "repeat" if place and place.client:
-                place.client.go_back(1 + int(action.seconds))
-            case "skip" if place and place.client:
-                place.client.skipping = True
-            case "rejoin" if place and place.client:
-                place.client.lose_place()
             case "make anew":
-                fired = await self._make_anew(partition.topic)
+                return await self._make_anew(partition.topic)
             case "truncate":
                 self.broker.truncate(partition, self.broker.logs[partition].end - int(action.seconds))
+            case "postgres falls back":
+                if self.anew:
+                    return False
+                self._later(self._fall_back(action.seconds))
             case "postgres away":
                 self.network.away = True
                 self.loop.call_later(action.seconds, setattr, self.network, "away", False)
             case "kafka away":
                 self.broker.away = True
                 self.loop.call_later(action.seconds, setattr, self.broker, "away", False)
-            case _:
-                fired = False
-        self.fired[action.what] += fired
+        return True
 
     async def _check_committed(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Hold what Kafka is told against PostgreSQL at that moment."""
@@ -203,13 +219,23 @@ class World:
         for partition, offset in offsets.items():
             self.fired["commit to Kafka"] += 1
             self.note(None, "committed", partition.topic, partition.partition, offset)
-            if offset > done.get(partition, 0):
+            if offset > done.get(partition, 0) and not self.fell_back:
                 self.violations.append(f"Kafka was told {offset} of {partition}, PostgreSQL has {done.get(partition)}")
+
+    async def _fall_back(self, seconds: float) -> None:
+        """Remember what PostgreSQL has now, and be back there in a while, as a replica that lagged and is promoted."""
+        self.fell_back = True
+        await self.server.tell(remember)
+        await asyncio.sleep(min(seconds, FALL_BACK_LIMIT_S))
+        self.network.cut_all()
+        self.server.end_what_is_late()
+        await self.server.tell(restore)
+        self.note(None, "fell back")
 
     async def _make_anew(self, topic: str) -> bool:
         """Make a topic anew, where all of it was read: whoever does it earlier loses what was not."""
         behind = await self.behind()
-        if any(partition.topic == topic for partition in behind):
+        if self.fell_back or any(partition.topic == topic for partition in behind):
             return False
         self.broker.make_anew(topic)
         self.anew = True
@@ -255,6 +281,8 @@ class World:
 
     async def heal(self) -> None:
         """End all faults and wait until nothing is behind; what stands at the end must come back by itself."""
+        while self._background:
+            await asyncio.wait(list(self._background))
         self.note(None, "heals")
         self.network.stop_failing()
         self.broker.away = False

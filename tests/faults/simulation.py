@@ -13,10 +13,10 @@ import sys
 import time
 from base64 import b64decode
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, MutableMapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from types import SimpleNamespace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -34,10 +34,10 @@ from tests.faults.planted import PLANTED, Planted
 from tests.faults.schedule import REFUSED, Schedule, draw
 from tests.faults.simulated_clock import PROCESS, SimulatedLoop
 from tests.faults.simulated_postgres import Server
+from tests.faults.simulated_tables import empty, prepare, vacuum
 from tests.faults.simulated_world import World
 
 NOWHERE: Final = "nowhere:1"
-TABLES: Final = ("event", "claim", "rollup", "position", "gap", "dead_letter")
 VACUUM_EVERY: Final = 200
 """Schedules after which the tables are cleaned of the rows that were deleted."""
 EPOCH_S: Final = 1_780_000_000.0
@@ -80,20 +80,23 @@ def run(address: str, first_seed: int, count: int, planted: Planted | None = Non
         # What a killed process leaves unread is no fault; what a callback raises is one of the simulation's.
         loop.set_exception_handler(lambda _, context: broken.append(context) if "handle" in context else None)
         try:
-            loop.run_until_complete(_ready(server, planted.statement if planted else ""))
+            loop.run_until_complete(server.start())
+            loop.run_until_complete(server.tell(prepare))
+            if planted:
+                loop.run_until_complete(server.tell(lambda owner: owner.execute(planted.statement)))
             for seed in range(first_seed, first_seed + count):
                 yield loop.run_until_complete(_run(draw(seed), server, settings, told))
                 if broken:
                     raise RuntimeError(f"the simulation of seed {seed} broke: {broken}") from broken[0].get("exception")
                 if seed % VACUUM_EVERY == 0:
-                    loop.run_until_complete(server.tell(_vacuum))
+                    loop.run_until_complete(server.tell(vacuum))
         finally:
             loop.run_until_complete(server.close())
             loop.close()
 
 
 async def _run(schedule: Schedule, server: Server, settings: Settings, told: list[World]) -> Outcome:
-    await server.tell(_empty)
+    await server.tell(empty)
     random.seed(schedule.seed)  # the lanes' pauses
     loop = asyncio.get_running_loop()
     began_s = loop.time()
@@ -120,8 +123,8 @@ def _as_intended(schedule: Schedule, tables: Tables) -> list[str]:
     said = []
     for row in tables.dead_letter:
         headers = [(name, None if value is None else b64decode(value)) for name, value in json.loads(row["headers"])]
-        message = published[_bytes(Record("", row["key"], row["value"], headers))]
-        reasons = {"conflict"} if message.reason is None else {message.reason}
+        message = published[_bytes(Record(row["topic"], row["key"], row["value"], headers))]
+        reasons: set[str] = {message.reason or "conflict"}
         if REFUSED.encode() in (row["key"] or b""):
             reasons.add("unprocessable")
         if row["reason"] not in reasons:
@@ -129,33 +132,8 @@ def _as_intended(schedule: Schedule, tables: Tables) -> list[str]:
     return said
 
 
-def _bytes(record: Record) -> tuple[bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]:
-    return record.key, record.value, tuple(record.headers)
-
-
-# --- the database ---
-
-REFUSING: Final = f"""
-CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    IF NEW.claim_id LIKE '%{REFUSED}' THEN RAISE EXCEPTION USING ERRCODE = '22023'; END IF;
-    RETURN NEW;
-END $$;
-CREATE OR REPLACE TRIGGER refusing BEFORE INSERT ON event FOR EACH ROW EXECUTE FUNCTION refuse();
-"""
-
-
-async def _ready(server: Server, statement: str) -> None:
-    await server.start()
-    await server.tell(lambda owner: owner.execute(REFUSING + statement))
-
-
-async def _empty(owner: asyncpg.Connection) -> None:
-    await owner.execute("; ".join(f"DELETE FROM {table}" for table in TABLES))
-
-
-async def _vacuum(owner: asyncpg.Connection) -> None:
-    for table in TABLES:
-        await owner.execute(f"VACUUM {table}")
+def _bytes(record: Record) -> tuple[object, ...]:
+    return record.topic, record.key, record.value, tuple(record.headers)
 
 
 # --- the product in the simulation ---
@@ -166,7 +144,7 @@ def in_the_simulation() -> Iterator[list[World]]:
     """Give the product the simulated time and broker, and its log to the world that is in the list."""
     worlds: list[World] = []
 
-    def note(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    def note(_logger: object, _method: str, event: MutableMapping[str, Any]) -> NoReturn:
         process = PROCESS.get()
         if worlds and process and process.alive:
             said = event.pop("event")
@@ -182,7 +160,7 @@ def in_the_simulation() -> Iterator[list[World]]:
     def now_s() -> float:
         return EPOCH_S + asyncio.get_running_loop().time()
 
-    before = structlog.get_config(), random.getstate(), kafka.administration, progress.time
+    before = structlog.get_config(), random.getstate(), vars(kafka)["administration"], vars(progress)["time"]
     structlog.configure(processors=[note], wrapper_class=structlog.BoundLogger, cache_logger_on_first_use=False)
     vars(kafka)["administration"] = administration
     vars(progress)["time"] = SimpleNamespace(monotonic=now_s, time=now_s)
@@ -262,7 +240,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the first schedule")
     parser.add_argument("--count", type=int, default=1, help="of schedules; a single one is printed whole")
     parser.add_argument("--processes", type=int, default=1, help="among which the schedules are divided")
-    parser.add_argument("--database", help="the address of an empty database with the schema (else servers are started)")
+    parser.add_argument(
+        "--database", help="the address of an empty database with the schema (else servers are started)"
+    )
     parser.add_argument("--plant", choices=[*PLANTED], help="break the product on purpose")
     given = parser.parse_args()
     with ExitStack() as opened:
