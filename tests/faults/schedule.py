@@ -28,6 +28,13 @@ POISONED: Final = 0.06
 MOST_CLAIMS: Final = 4
 MOST_TRACKERS: Final = 3
 MOST_BURSTS: Final = 5
+SHUFFLED: Final = 0.3
+TRICKLE: Final = 0.7
+"""The shares of schedules whose records come in no order, and not all at once."""
+GROWN: Final = 0.08
+"""The share of schedules in which topics get another partition."""
+MORE: Final = 0.3
+"""The share of further places that have a tracker."""
 PUBLISHED_FOR_S: Final = 4.0
 LAST_ACTION_S: Final = 6.0
 FALL_BACK_LIMIT_S: Final = 3.0
@@ -46,6 +53,7 @@ What = Literal[
     "rejoin",
     "truncate",
     "make anew",
+    "add partitions",
     "postgres away",
     "postgres falls back",
     "kafka away",
@@ -98,6 +106,8 @@ class Schedule(NamedTuple):
 
     seed: int
     partitions: tuple[TopicPartition, ...]
+    at_first: int
+    """So many partitions a topic has; later all."""
     lanes: int
     batch_records: int
     actions: tuple[Action, ...]
@@ -122,11 +132,14 @@ class Schedule(NamedTuple):
 def draw(seed: int) -> Schedule:
     """Return the schedule of a seed."""
     chance = Random(f"schedule {seed}")
-    count = chance.choice((1, 1, 1, 2, 2, 3))
+    at_first = chance.choice((1, 1, 1, 2, 2, 3))
+    grown_s = chance.uniform(0, PUBLISHED_FOR_S) if chance.random() < GROWN else None
+    count = at_first if grown_s is None else at_first + 1
     partitions = tuple(TopicPartition(topic, number) for topic in sorted(TOPICS) for number in range(count))
-    actions = [Action(0.0, "start", 0), *_published(chance, partitions, count)]
+    actions = [Action(0.0, "start"), *_published(chance, partitions, at_first, grown_s)]
+    actions += [] if grown_s is None else [Action(grown_s, "add partitions")]
     actions += [
-        Action(chance.uniform(0, 3), "start", place) for place in range(1, MOST_TRACKERS) if chance.random() < 0.3
+        Action(chance.uniform(0, 3), "start", place) for place in range(1, MOST_TRACKERS) if chance.random() < MORE
     ]
     actions += [_action(chance, len(partitions)) for _ in range(chance.choice((0, 1, 1, 2, 2, 3, 4)))]
     if any(action.what == "postgres falls back" for action in actions):
@@ -136,6 +149,7 @@ def draw(seed: int) -> Schedule:
     return Schedule(
         seed,
         partitions,
+        at_first,
         lanes=chance.choice((1, 2)),
         batch_records=chance.randint(1, 8),
         actions=tuple(sorted(actions, key=lambda action: action.at_s)),
@@ -181,16 +195,19 @@ def _refused(told: list[Message]) -> list[Message]:
     ]
 
 
-def _published(chance: Random, partitions: tuple[TopicPartition, ...], count: int) -> Iterator[Action]:
+def _published(
+    chance: Random, partitions: tuple[TopicPartition, ...], at_first: int, grown_s: float | None
+) -> Iterator[Action]:
     """Yield the records of a few claims with the troubles of real topics, as a backlog or a trickle."""
     messages = _troubled(chance, _told(chance))
     numbers = {partition: number for number, partition in enumerate(partitions)}
-    trickles = chance.random() < 0.7
+    trickles = chance.random() < TRICKLE
     stray = chance.choice((0.0, 0.0, 0.3))
     holes = chance.choice((0.0, 0.0, 0.25))
     bursts = [chance.uniform(0, PUBLISHED_FOR_S) if trickles else 0.0 for _ in range(MOST_BURSTS)]
     times = sorted(chance.choice(bursts[: chance.randint(1, MOST_BURSTS)]) for _ in messages)
     for number, (at_s, message) in enumerate(zip(times, messages, strict=True)):
+        count = at_first if grown_s is None or at_s <= grown_s else at_first + 1
         # Not all clients agree on the partition of a key.
         share = chance.randrange(count) if chance.random() < stray else sum(message.key or b"") % count
         entries: list[Stored | None] = [Stored(message, FIRST_TIMESTAMP_MS + number)]
@@ -207,7 +224,7 @@ def _told(chance: Random) -> list[Message]:
     chance.shuffle(order)
     rest = [iter(claim) for claim in told]
     messages = [next(rest[number]) for number in order][:most]
-    if chance.random() < 0.3:
+    if chance.random() < SHUFFLED:
         chance.shuffle(messages)
     return messages
 

@@ -74,7 +74,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         finally:
             self.at_server -= 1
 
-    def run_in_executor(  # type: ignore[override]
+    def run_in_executor(
         self,
         _executor: object,
         func: Callable[[*Ts], T],

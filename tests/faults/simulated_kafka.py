@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectionError
 
 from events.codec import Record
-from services.tracker import GROUP_HEARTBEAT_MS, REBALANCE_LIMIT_MS, SESSION_LIMIT_MS
+from services.tracker import GROUP_HEARTBEAT_MS, METADATA_LIMIT_MS, REBALANCE_LIMIT_MS, SESSION_LIMIT_MS
 from tests.faults.simulated_clock import PROCESS
 
 SESSION_LIMIT_S: Final = SESSION_LIMIT_MS / 1000
@@ -18,6 +18,9 @@ REBALANCE_LIMIT_S: Final = REBALANCE_LIMIT_MS / 1000
 HEARTBEAT_S: Final = GROUP_HEARTBEAT_MS / 1000
 LOOK_S: Final = 1.0
 """Between two looks for members that fell silent."""
+METADATA_LIMIT_S: Final = METADATA_LIMIT_MS / 1000
+LED: Final = 0.5
+"""How often a group has a leader that looks after new partitions."""
 QUICKEST_S: Final = 0.001
 SLOWEST_S: Final = 0.01
 """How long an answer of the broker takes."""
@@ -106,6 +109,14 @@ class Broker:
                 # A consumer sees a new log only where its own position shows it.
                 self.logs[partition] = Log(log.generation + bool(log.end))
                 self.committed.pop(partition, None)
+
+    def add(self, partitions: Sequence[TopicPartition]) -> bool:
+        """Add partitions; the group's leader sees them in a while, or nobody does that has a duty to (KIP-814)."""
+        self.logs.update({partition: Log() for partition in partitions})
+        if partitions and self.chance.random() < LED:
+            after_s = self.chance.uniform(0, METADATA_LIMIT_S)
+            self._loop.call_later(after_s, self._begin_rebalance, context=contextvars.Context())
+        return bool(partitions)
 
     def tell_readers(self) -> None:
         """Wake those who wait for more."""

@@ -268,7 +268,7 @@ class Server:
         await answer
 
     async def _connect(self, settings: dict[str, str]) -> asyncpg.Connection:
-        return await asyncpg.connect(
+        connection: asyncpg.Connection = await asyncpg.connect(
             self._address,
             ssl=False,
             server_settings={
@@ -279,6 +279,7 @@ class Server:
                 **settings,
             },
         )
+        return connection
 
 
 async def _outcome(call: Call) -> object:

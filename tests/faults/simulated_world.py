@@ -25,7 +25,7 @@ RESTART_PAUSE_S: Final = 0.5
 STOP_LIMIT_S: Final = 15.0
 """What a tracker that is asked to end may need, as a supervisor grants it."""
 CAUGHT_UP_LIMIT_S: Final = 240.0
-"""From the end of all faults until the lag is zero; for a minute of it a transaction of one that is gone may be open."""
+"""From the end of all faults until the lag is zero; a transaction of one that is gone may be open for a minute."""
 LOOK_S: Final = 0.5
 UNSEEN_S: Final = 20.0
 """How long the server does not see that a machine lost its power."""
@@ -114,7 +114,9 @@ class World:
         self.schedule = schedule
         self.server = server
         self.settings = settings.model_copy(update={"lanes": schedule.lanes, "batch_records": schedule.batch_records})
-        self.broker = Broker(schedule.partitions, schedule.seed)
+        self.broker = Broker(
+            [each for each in schedule.partitions if each.partition < schedule.at_first], schedule.seed
+        )
         self.broker.on_commit = self._check_committed
         self.network = Network(server, schedule.faults, self._strike, self.note)
         server.lend = self.network.lend
@@ -190,6 +192,10 @@ class World:
 
     async def _act_on_servers(self, action: Action) -> bool:
         partition = self.schedule.partitions[action.which % len(self.schedule.partitions)]
+        if action.what == "add partitions":
+            return self.broker.add([each for each in self.schedule.partitions if each not in self.broker.logs])
+        if partition not in self.broker.logs:
+            return False
         match action.what:
             case "publish":
                 self._held[partition] += action.entries

@@ -29,6 +29,7 @@ KINDS = (
     "dead letter: conflict",
     "dead letter: unprocessable",
     "says: batch is tried again",
+    "says: joining the group anew: topics have other partitions than it shares",
     "says: going back to the position in PostgreSQL",
     "says: lag is not to be had",
     "says: positions are not to be had yet",
