@@ -26,7 +26,7 @@ REFUSALS: Final[dict[RefusalReason, tuple[str, str]]] = {
         "Publish an event. There are no tombstones: a void, a reversal or `cancelled` takes back.",
     ),
     "too_large": (
-        "The value is longer than the limit.",
+        "The value is longer than the limit, in binary mode with its attributes.",
         "Publish one event a record; leave out what the contract lacks.",
     ),
     "bad_header": (

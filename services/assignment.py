@@ -2,19 +2,21 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
+from services.database import describe_error
 from services.positions import BehindError, Gap, Item, Place, Run
 
 KAFKA_LIMIT_S: Final = 10.0
 """For one answer of Kafka; aiokafka itself may wait for ever."""
 
 Record = ConsumerRecord[bytes, bytes]
+Fetch = Callable[[AIOKafkaConsumer], Awaitable[tuple[Record, ...]]]
 
 _log = structlog.get_logger(__name__)
 
@@ -92,6 +94,28 @@ class Assignment:
                 position = behind.position if run.place == behind.place else run.first
                 self.done[partition] = min(position, self.done[partition])
                 self._seek(partition, position)
+
+    def all_or_nothing(self, fetch: Fetch) -> Fetch:
+        """Let a fetch that fails for one partition leave all others where they were.
+
+        What aiokafka took of them in the same call is gone, their positions are behind it, and it would pass for gaps.
+        """
+
+        async def fetch_or_go_back(consumer: AIOKafkaConsumer) -> tuple[Record, ...]:
+            try:
+                return await fetch(consumer)
+            except BaseException as error:
+                if not isinstance(error, asyncio.CancelledError):
+                    # A record that cannot be read at all holds its partition up, and who is called must know why.
+                    _log.error("records cannot be fetched", error=describe_error(error))
+                # Nothing else runs between the failure and this.
+                for partition, expected in list(self._expected.items()):
+                    self._seek(partition, expected)
+                # What was missing before was not looked for in vain.
+                self._holes.clear()
+                raise
+
+        return fetch_or_go_back
 
     async def lag(self) -> dict[TopicPartition, int]:
         """Return how many offsets of each partition are not in PostgreSQL; below zero where the topic was made anew."""

@@ -10,6 +10,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from asyncpg.exceptions import PostgresError
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -137,8 +138,13 @@ def sqlstate(error: BaseException) -> str | None:
 
 
 def innermost(error: BaseException) -> BaseException:
-    """Return the driver's own error, which SQLAlchemy wraps twice."""
-    while (inner := getattr(error, "orig", None) or error.__cause__) is not None:
+    """Return the driver's own error, which SQLAlchemy wraps twice.
+
+    Not what lies below it: asyncpg tells the system's error of a connection that was reset as the cause of its own.
+    """
+    while (
+        not isinstance(error, PostgresError) and (inner := getattr(error, "orig", None) or error.__cause__) is not None
+    ):
         error = inner
     return error
 

@@ -1,14 +1,15 @@
 """Kafka as settings describe it: how to connect, and the three topics as they must be."""
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from events.topics import TOPICS
@@ -180,3 +181,19 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
     if not settings.kafka_security.endswith("SSL"):
         return None
     return ssl.create_default_context(cafile=settings.kafka_ca_file)
+
+
+# aiokafka expects an OSError of a connection that was just reset, and uvloop raises RuntimeError: it would end the task
+# that fetches, and the consumer would hear nothing more until it is started again.
+_send: Final[Callable[..., Any]] = AIOKafkaConnection.send
+
+
+def _send_or_lose(connection: AIOKafkaConnection, request: Any, expect_response: Any = True) -> Any:  # noqa: ANN401, FBT002
+    try:
+        return _send(connection, request, expect_response)
+    except RuntimeError as closed:
+        connection.close(reason=CloseReason.CONNECTION_BROKEN)
+        raise KafkaConnectionError(str(closed)) from closed
+
+
+AIOKafkaConnection.send = _send_or_lose  # type: ignore[method-assign]

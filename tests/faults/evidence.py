@@ -101,9 +101,11 @@ def read_log(
         found = _read(consumer, {part: low for part, (low, _) in bounds.items()})
     for part, (low, _) in bounds.items():
         place = (*part, (generations or {}).get(part, 1))
-        deleted = [kept for kept in log[place].records if kept.offset < low] if place in log else []
+        old = log.get(place, PartitionLog(low, low, ()))
+        deleted = [kept for kept in old.records if kept.offset < low]
         end, records = found[part]
-        log[place] = PartitionLog(low, end, deleted + records)
+        # A broker that was killed forgets for a while what it had deleted.
+        log[place] = PartitionLog(max(low, old.start), end, deleted + records)
     return log
 
 

@@ -223,7 +223,7 @@ class Field:
         ended_at = died_at if fault.kind == "kill -9" and died_at > started else time.monotonic()
         await self.caught_up()
         recovery_s = time.monotonic() - ended_at
-        violations = await self._audited(before, counts_hold=fault.counts_hold)
+        violations = await self.audited(before if fault.counts_hold else None)
         return Endured(fired, recovery_s, self._records() - first_end, self._outcomes(), violations)
 
     def _records(self) -> int:
@@ -275,13 +275,14 @@ class Field:
         shown = {each.process.pid: await each.process.metrics() for each in self.trackers.values()}
         return Reading(await tables(self.direct.database_url.get_secret_value()), shown)
 
-    async def _audited(self, before: Reading, *, counts_hold: bool) -> list[str]:
+    async def audited(self, before: Reading | None = None) -> list[str]:
+        """Return all that is not as promised; with an earlier reading, what was counted since is looked at too."""
         told = await asyncio.to_thread(committed, self.direct.kafka, self.direct.group, self.topics)
         for each in self.trackers.values():
             await each.joined()
         after = self._last = await self._reading()
         found = audit(self.log, after.tables) + audit_committed(told, after.tables)
-        if counts_hold and before.expositions.keys() == after.expositions.keys():
+        if before and before.expositions.keys() == after.expositions.keys():
             found += audit_metrics(before.expositions.values(), after.expositions.values(), before.tables, after.tables)
         return found + audit_words(self._canaries(), self._said() | {"metrics": "".join(after.expositions.values())})
 

@@ -36,7 +36,7 @@ from tests.running import (
     tracker,
 )
 from tests.stored import record
-from tests.stories import response
+from tests.stories import response, session
 
 LARGEST_REQUEST = 32 * 1024 * 1024
 SEND_LIMIT_S = 20
@@ -158,6 +158,36 @@ async def test_a_flood_of_one_claim(settings: Settings, tmp_path: Path) -> None:
     assert await outcomes(settings) == Outcomes(FLOOD, 0, 0, 0)
     assert took_s < FLOOD_LIMIT_S
     await nothing_differs(settings)
+
+
+# What aiokafka does where a record cannot be unpacked, or a checksum is wrong: what the same call took of other
+# partitions is gone, and their positions are behind it.
+FAILING = """
+import time
+from aiokafka.consumer.fetcher import Fetcher
+
+fetched, until = Fetcher.fetched_records, []
+
+async def fail(*given, **options):
+    records = await fetched(*given, **options)
+    if records:
+        until.append(time.monotonic() + 3)
+        if time.monotonic() < until[0]:
+            raise UnicodeDecodeError("utf-8", b"\\xff", 0, 1, "the name of a header")
+    return records
+
+Fetcher.fetched_records = fail
+"""
+
+
+async def test_a_fetch_that_fails_loses_nothing(settings: Settings, tmp_path: Path) -> None:
+    """Records that the client took and did not hand over are fetched again until they come, and never called a gap."""
+    await kafka.create_topics(settings)
+    log = tmp_path / "tracker.log"
+    await publish(settings, [record(session(claim_id=_claim_id(number))) for number in range(30)])
+    async with tracker(settings, log, FAILING):
+        await caught_up(settings, log=log)
+    assert await outcomes(settings) == Outcomes(30, 0, 0, 0)
 
 
 def _claim_id(number: int) -> str:

@@ -314,3 +314,14 @@ async def test_a_tracker_that_stands_still_ends_itself(settings: Settings, tmp_p
         await publish(settings, [record(session())])
         codes = {name: await each.ended(30) for name, each in stalled.items()}
     assert codes == dict.fromkeys(STALLS, 70)
+
+
+@pytest.mark.usefixtures("topics")
+async def test_a_tracker_whose_fetching_failed_ends_in_order(settings: Settings, tmp_path: Path) -> None:
+    """Asked to end, a tracker ends with 0, although its client tells only then that it had stopped fetching."""
+    fails = "async def fail(*_): raise RuntimeError\naiokafka.consumer.fetcher.Fetcher._fetch_requests_routine = fail"
+    log = tmp_path / "tracker.log"
+    async with tracker(settings, log, f"import aiokafka.consumer.fetcher\n{fails}") as running:
+        await running.says("partitions assigned")
+        await running.stop()
+    assert "the group was not left in order" in running.said()

@@ -43,7 +43,7 @@ async def test_no_word_of_an_event_leaves_the_database(
     stack: Stack, settings: Settings, tmp_path: Path, log_format: Literal["json", "text"]
 ) -> None:
     """Refusals of every kind, conflicts, records that PostgreSQL refuses, retries and collisions put neither a payload
-    nor a name nor an id, of a claim or anything else, into a log or a metric.
+    nor a name nor an id, of a claim or anything else, into a log, a metric or what is told of a dead letter.
     """
     await kafka.create_topics(settings)
     await refuse(settings)
@@ -68,5 +68,6 @@ async def test_no_word_of_an_event_leaves_the_database(
     servers = {server.name: server.log.read_text(errors="replace") for server in stack.status()}
     assert "ERROR:  refused" in servers["postgres"]
     assert servers["kafka"]
-    for place, text in {**servers, "tracker": running.said(), "metrics": shown}.items():
+    told = str(await rows(settings, "SELECT reason, path, rule FROM dead_letter"))
+    for place, text in {**servers, "tracker": running.said(), "metrics": shown, "dead letters": told}.items():
         assert canary not in text, place

@@ -136,7 +136,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
         (f"{_TRACKER}the_breaker_opens_by_share",),
     ),
     "errors_logged_with_their_detail": Mutant(
-        "PostgreSQL's detail of an error, which quotes the row, goes into the log.",
+        "PostgreSQL's detail of an error, which quotes the row, goes into logs and the reasons of dead letters.",
         ("tests/integration/test_tracker_privacy.py::test_no_word_of_an_event_leaves_the_database[json]",),
     ),
     "verify_skips_positions": Mutant(

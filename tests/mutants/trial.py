@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, NamedTuple
@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PATCHES = Path(__file__).resolve().parent
 RUN_LIMIT_S = 600
 """For one run of pytest, whose tests have limits of their own."""
+END_LIMIT_S = 30
+"""For one that was interrupted to put away what it started."""
 
 Outcome = Literal["caught", "survived", "broken", "does not apply"]
 """``broken``: something failed, but not what the fault should bring about, so it says nothing."""
@@ -95,21 +97,30 @@ def run_tests(tree: Path, name: str, nodes: Iterable[str]) -> Ran:
     """Run the tests of these node ids in the tree."""
     report = tree.parent / f"{name}.xml"
     options = ["-q", "-p", "no:cacheprovider", "--tb=short", f"--junitxml={report}"]
-    ended = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *nodes],
-        cwd=tree,
-        env=environment(tree),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=RUN_LIMIT_S,
-        check=False,
-    )
+    log = tree.parent / f"{name}.log"
+    code = _ended([sys.executable, "-m", "pytest", *options, *nodes], tree, log)
     failures = {}
     for case in ET.parse(report).iter("testcase") if report.exists() else ():  # noqa: S314  (our own)
         node = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
         failed = case.find("failure")
         failures[node] = "" if failed is None else f"{failed.get('message')}\n{failed.text}"
-    return Ran(ended.returncode, failures, ended.stdout.decode(errors="replace"))
+    return Ran(code, failures, log.read_text(errors="replace"))
+
+
+def _ended(command: list[str], tree: Path, log: Path) -> int:
+    """Run a command in the tree and return its exit code."""
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, cwd=tree, env=environment(tree), stdout=output, stderr=output) as running,
+    ):
+        try:
+            return running.wait(RUN_LIMIT_S)
+        except BaseException:
+            # Ctrl-C reaches it too: it stops its servers and processes by itself, if it is let.
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(END_LIMIT_S)
+            running.kill()
+            raise
 
 
 def judge(tests: Ran, nodes: Iterable[str]) -> tuple[Outcome, str]:

@@ -1,0 +1,95 @@
+"""The long campaign of real faults: drawn from a seed, each audited, a few to a field."""
+
+import asyncio
+import json
+import logging
+import tempfile
+import time
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from infra.devstack import Stack
+from tests.faults.catalogue import FAULTS
+from tests.faults.fault import Fault
+from tests.faults.field import Field, field_on
+
+FAULTS_A_FIELD = 25
+"""After so many, everything begins anew: the audit reads all of a field's log each time."""
+LONG_EVERY = 250
+"""Of so many faults, each that takes a minute or more is one."""
+
+
+def drawn(count: int, seed: int) -> list[Fault]:
+    """Return so many faults: the short ones in turn, each time in another order, and the long ones now and then."""
+    chance = Random(seed)
+    longs = [fault for fault in FAULTS if fault.long]
+    places = {start + place: fault for start in range(0, count, LONG_EVERY) for fault, place in _places(longs, chance)}
+    short = _in_turn([fault for fault in FAULTS if not fault.long], chance)
+    return [places.get(number) or next(short) for number in range(count)]
+
+
+def _places(longs: Sequence[Fault], chance: Random) -> Iterator[tuple[Fault, int]]:
+    yield from zip(longs, chance.sample(range(LONG_EVERY), len(longs)), strict=True)
+
+
+def _in_turn(faults: list[Fault], chance: Random) -> Iterator[Fault]:
+    for _ in cycle((None,)):
+        chance.shuffle(faults)
+        yield from faults
+
+
+async def campaign(faults: Sequence[Fault], seed: int) -> list[dict[str, Any]]:
+    """Let the faults strike, one after another; return what each came to."""
+    struck: list[dict[str, Any]] = []
+    left = iter(faults)
+    with Stack(quick_jit=True) as stack:
+        while part := list(islice(left, FAULTS_A_FIELD)):
+            with tempfile.TemporaryDirectory() as folder:
+                async with field_on(stack, Path(folder), seed + len(struck)) as field:
+                    for fault in part:
+                        struck.append(await _strike(field, fault))
+                        print(json.dumps(struck[-1]), flush=True)
+    return struck
+
+
+async def _strike(field: Field, fault: Fault) -> dict[str, Any]:
+    told = {"fault": fault.sentence, "kind": fault.kind, "field": field.seed, "limit_s": fault.limit_s}
+    started = time.monotonic()
+    try:
+        endured = await field.endure(fault)
+    except AssertionError as error:
+        return told | {"violations": [f"it did not come back: {error}"[:2_000]]}
+    if not endured.fired:
+        endured.violations.append("it never fired")
+    return told | {
+        "fired": endured.fired,
+        "recovery_s": round(endured.recovery_s, 2),
+        "took_s": round(time.monotonic() - started, 1),
+        "records": endured.records,
+        "outcomes": endured.outcomes,
+        "violations": endured.violations,
+    }
+
+
+def main() -> None:
+    """Run a campaign; print a line of JSON for each fault."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=len(FAULTS))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", help="a part of the sentence of the faults to draw from")
+    given = parser.parse_args()
+    # Our own publishers say what we do to them.
+    logging.disable()
+    faults = drawn(given.count, given.seed)
+    if given.only:
+        faults = list(islice(cycle([fault for fault in FAULTS if given.only in fault.sentence]), given.count))
+    struck = asyncio.run(campaign(faults, given.seed))
+    raise SystemExit(any(each["violations"] for each in struck))
+
+
+if __name__ == "__main__":
+    main()

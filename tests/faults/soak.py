@@ -1,0 +1,88 @@
+"""The soak: a tracker under a steady trickle for an hour; its memory, its descriptors and its lag must stay flat."""
+
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+
+from infra.devstack import Stack
+from tests.faults.evidence import ends
+from tests.faults.field import Field, field_on
+
+SECONDS = 3_600
+RECORDS_A_SECOND = 60
+SAMPLE_S = 10.0
+WARM_UP_SHARE = 0.25
+"""Of the time, before which memory may still grow: caches fill, and Python's heap finds its size."""
+MIB = 1 << 20
+SLOPE_LIMIT_MIB_AN_HOUR = 1.0
+LAG_LIMIT_RECORDS = 5 * RECORDS_A_SECOND
+
+
+async def soak(seconds: float, seed: int) -> dict[str, Any]:
+    """Let records trickle in for so long; return what was measured of each tracker."""
+    samples: dict[str, list[tuple[float, float, int]]] = {}
+    lags = []
+    with tempfile.TemporaryDirectory() as folder, Stack() as stack:
+        async with field_on(stack, Path(folder), seed) as field:
+            pids = {name: each.process.pid for name, each in field.trackers.items()}
+            started = time.monotonic()
+            async with field.publishing(pause_s=0.5, number=RECORDS_A_SECOND // 2):
+                while time.monotonic() - started < seconds:
+                    await asyncio.sleep(SAMPLE_S)
+                    for name, pid in pids.items():
+                        process = psutil.Process(pid)
+                        now = (time.monotonic() - started, process.memory_info().rss / MIB, process.num_fds())
+                        samples.setdefault(name, []).append(now)
+                    lags.append(await lag(field))
+            await field.caught_up()
+            alive = {name: each.process.pid for name, each in field.trackers.items()} == pids
+            violations = await field.audited()
+            records = sum(len(part.records) for part in field.log.values())
+    measured = {name: _measured(taken, seconds) for name, taken in samples.items()}
+    return {
+        "seed": seed,
+        "seconds": round(seconds),
+        "records": records,
+        "trackers": measured,
+        "most_lag": max(lags),
+        "same_processes": alive,
+        "violations": violations,
+    }
+
+
+async def lag(field: Field) -> int:
+    """Return how many records Kafka holds that PostgreSQL has not."""
+    done = await field.positions()
+    wanted = await asyncio.to_thread(ends, field.direct.kafka, field.topics)
+    return sum(end - done.get(part, 0) for part, end in wanted.items())
+
+
+def _measured(samples: list[tuple[float, float, int]], seconds: float) -> dict[str, Any]:
+    warm = [sample for sample in samples if sample[0] >= seconds * WARM_UP_SHARE]
+    slope, _ = statistics.linear_regression([at for at, _, _ in warm], [memory for _, memory, _ in warm])
+    return {
+        "memory_mib": [round(warm[0][1], 1), round(warm[-1][1], 1)],
+        "slope_mib_an_hour": round(slope * 3600, 2),
+        "descriptors": [min(fds for _, _, fds in warm), max(fds for _, _, fds in warm)],
+        "samples": len(warm),
+    }
+
+
+def main() -> None:
+    """Soak for as long as asked, and print one line of JSON."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    print(json.dumps(asyncio.run(soak(given.seconds, given.seed))))
+
+
+if __name__ == "__main__":
+    main()
