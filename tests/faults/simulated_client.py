@@ -6,14 +6,16 @@ from contextlib import suppress
 from typing import Any, Final
 
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import CorruptRecordException, KafkaConnectionError, KafkaError
 
 from services.tracker import Tracker
 from tests.faults.simulated_clock import PROCESS
 from tests.faults.simulated_kafka import HEARTBEAT_S, Broker, Stored, require_assigned
 
+Fetched = ConsumerRecord[bytes, bytes]
+
 RETRY_S: Final = 0.5
-"""aiokafka's pause before it joins again."""
+"""aiokafka's pause before it tries again."""
 WHOLE: Final = 0.7
 """The share of fetches that bring all that may come."""
 AFTER_ERROR_S: Final = 5.0
@@ -40,6 +42,8 @@ class Client:
         self._skips: set[tuple[TopicPartition, int]] = set()
         self.skipping = False
         """Whether the client leaves out the next record that it never left out before."""
+        self.failing = False
+        """Whether the next fetch that brings something fails."""
         self.consumer = self
 
     # --- what FastStream's broker does ---
@@ -59,6 +63,24 @@ class Client:
         with suppress(KafkaError):
             await self._broker.leave(self._member)
         self._assigned = []
+
+    async def get_msg(self, consumer: "Client") -> tuple[Fetched, ...]:  # noqa: ARG002  (FastStream's)
+        """Return what is fetched next, as soon as there is something; raises KafkaError, and what was read is gone."""
+        while True:
+            grown = self._broker.grown()
+            try:
+                await self._broker.answer()
+            except KafkaConnectionError:
+                await asyncio.sleep(RETRY_S)  # aiokafka waits until it has a connection again
+                continue
+            records = () if self._reassigning else self._read()
+            if records and self.failing:
+                self.failing = False
+                self._broker.failed_fetches += 1
+                raise CorruptRecordException
+            if records:
+                return records
+            await grown
 
     # --- what the tracker asks of aiokafka's consumer ---
 
@@ -163,29 +185,20 @@ class Client:
                 self._rejoin.set()
 
     async def _consume(self) -> None:
-        """Do as FastStream's loop does: what the handler raises is swallowed."""
+        """Do as FastStream's loop does: what the handler raises is swallowed, and after a failed fetch it sleeps."""
         while True:
-            records = await self._next_records()
+            try:
+                records = await self.get_msg(self)
+            except KafkaError:
+                await asyncio.sleep(AFTER_ERROR_S)
+                continue
             with suppress(Exception):
                 await self._tracker.take(records)
 
-    async def _next_records(self) -> list[ConsumerRecord[bytes, bytes]]:
-        while True:
-            grown = self._broker.grown()
-            try:
-                await self._broker.answer()
-            except KafkaConnectionError:
-                await asyncio.sleep(AFTER_ERROR_S)
-                continue
-            records = [] if self._reassigning else self._read()
-            if records:
-                return records
-            await grown
-
-    def _read(self) -> list[ConsumerRecord[bytes, bytes]]:
+    def _read(self) -> tuple[Fetched, ...]:
         """Return records from some of the partitions, as a fetch may bring them, and move the positions on."""
         chance = self._broker.chance
-        records: list[ConsumerRecord[bytes, bytes]] = []
+        records: list[Fetched] = []
         most = self._most_records if chance.random() < WHOLE else chance.randint(1, self._most_records)
         for partition in chance.sample(self._assigned, len(self._assigned)):
             log = self._broker.logs[partition]
@@ -199,7 +212,7 @@ class Client:
                     records.append(_record(partition, position, stored))
                 position += 1
             self._positions[partition] = position
-        return records
+        return tuple(records)
 
     def _skips_now(self, partition: TopicPartition, offset: int) -> bool:
         if not self.skipping or (partition, offset) in self._skips:
@@ -220,7 +233,7 @@ def _must_not_fail(task: asyncio.Task[None]) -> None:
         task.result()
 
 
-def _record(partition: TopicPartition, offset: int, stored: Stored) -> ConsumerRecord[bytes, bytes]:
+def _record(partition: TopicPartition, offset: int, stored: Stored) -> Fetched:
     record = stored.record
     return ConsumerRecord(
         topic=partition.topic,

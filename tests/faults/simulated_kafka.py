@@ -73,6 +73,7 @@ class Broker:
         self.on_commit: Callable[[Mapping[TopicPartition, int]], Awaitable[None]] = _believe
         self.chance = Random(f"{seed}:broker")
         self.rebalances = 0
+        self.failed_fetches = 0
         self.skipped = 0
         """Of records that a client left out once."""
         self._loop = asyncio.get_running_loop()

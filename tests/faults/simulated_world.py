@@ -19,7 +19,7 @@ from tests.faults.simulated_kafka import Broker, Stored
 from tests.faults.simulated_postgres import Server
 from tests.faults.simulated_tables import remember, restore
 
-OF_TRACKERS: Final = frozenset({"stop", "kill", "cut the power", "pause", "repeat", "skip", "rejoin"})
+OF_TRACKERS: Final = frozenset({"stop", "kill", "cut the power", "pause", "repeat", "skip", "fail a fetch", "rejoin"})
 CLUSTER: Final = "simulated"
 RESTART_PAUSE_S: Final = 0.5
 STOP_LIMIT_S: Final = 15.0
@@ -186,6 +186,8 @@ class World:
                 place.client.go_back(1 + int(action.seconds))
             case "skip":
                 place.client.skipping = True
+            case "fail a fetch":
+                place.client.failing = True
             case "rejoin":
                 place.client.lose_place()
         return True
@@ -319,6 +321,7 @@ class World:
         """Return how often each thing happened."""
         self.fired["rebalance"] += self.broker.rebalances
         self.fired["record skipped"] += self.broker.skipped
+        self.fired["fetch failed"] += self.broker.failed_fetches
         self.fired["lock wait"] += self.server.lock_waits
         return self.fired + self.network.fired
 

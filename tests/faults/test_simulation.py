@@ -21,6 +21,7 @@ KINDS = (
     "rebalance",
     "lock wait",
     "record skipped",
+    "fetch failed",
     "commit to Kafka",
     "duplicate",
     "ended itself",
