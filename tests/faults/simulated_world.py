@@ -122,25 +122,25 @@ class World:
         server.lend = self.network.lend
         server.begin(schedule.seed)
         self.places: dict[int, Place] = {}
+        self._ever: list[Place] = []
+        """With those that are asked to end."""
         self.anew = False
         self.fell_back = False
         self._held: defaultdict[TopicPartition, list[Stored | None]] = defaultdict(list)
         self.violations: list[str] = []
         self.fired: Counter[str] = Counter()
-        self.records = 0
         self.lines: list[str] = []
-        self._began_s = self.loop.time()
         self._background: set[asyncio.Task[None]] = set()
 
     def note(self, process: Process | None, *words: object) -> None:
         """Write a line of the trace."""
         name = process.name if process else "world"
-        self.lines.append(f"{self.loop.time() - self._began_s:.6f} {name} {' '.join(map(str, words))}")
+        self.lines.append(f"{self.loop.time():.6f} {name} {' '.join(map(str, words))}")
 
     # --- what goes wrong ---
 
     def _strike(self, process: Process, fault: StatementFault) -> None:
-        place = next(place for place in self.places.values() if place.process is process)
+        place = next(place for place in self._ever if place.process is process)
         if fault.kind.startswith("killed"):
             place.kill()
         else:
@@ -161,12 +161,16 @@ class World:
         if action.what == "start":
             fired = place is None
             if fired:
-                self.places[action.which] = Place(self, action.which)
+                self._open(action.which)
         elif action.what in OF_TRACKERS:
             fired = place is not None and self._act_on_tracker(place, action)
         else:
             fired = await self._act_on_servers(action)
         self.fired[action.what] += fired
+
+    def _open(self, number: int) -> None:
+        self.places[number] = Place(self, number)
+        self._ever.append(self.places[number])
 
     def _act_on_tracker(self, place: Place, action: Action) -> bool:
         if action.what == "stop":
@@ -298,7 +302,7 @@ class World:
             if place.process:
                 self._resume(place.process)
         if not self.places:
-            self.places[-1] = Place(self, -1)
+            self._open(-1)
         limit_s = self.loop.time() + CAUGHT_UP_LIMIT_S
         while behind := await self.behind():
             await self._publish()

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, MutableMapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from types import SimpleNamespace
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -98,12 +98,12 @@ def run(address: str, first_seed: int, count: int, planted: Planted | None = Non
 async def _run(schedule: Schedule, server: Server, settings: Settings, told: list[World]) -> Outcome:
     await server.tell(empty)
     random.seed(schedule.seed)  # the lanes' pauses
-    loop = asyncio.get_running_loop()
-    began_s = loop.time()
+    loop = cast("SimulatedLoop", asyncio.get_running_loop())
+    loop.begin_again()
     world = World(schedule, server, settings)
     told[:] = [world]
     for action in schedule.actions:
-        await asyncio.sleep(began_s + action.at_s - loop.time())
+        await asyncio.sleep(action.at_s - loop.time())
         await world.act(action)
     await world.heal()
     await world.end()
@@ -114,7 +114,7 @@ async def _run(schedule: Schedule, server: Server, settings: Settings, told: lis
     fired.update(f"dead letter: {row['reason']}" for row in tables.dead_letter)
     fired["duplicate"] = sum(row["duplicate"] for row in tables.position)
     records = sum(len(part.records) for part in world.log().values())
-    return Outcome(schedule.seed, tuple(world.lines), tuple(violations), fired, records, loop.time() - began_s)
+    return Outcome(schedule.seed, tuple(world.lines), tuple(violations), fired, records, loop.time())
 
 
 def _as_intended(schedule: Schedule, tables: Tables) -> list[str]:
