@@ -79,6 +79,7 @@ class Server:
 
     async def close(self) -> None:
         """Close all connections."""
+        self._loop.on_stall = lambda: None
         with self._loop.really():
             for connection in (*self._idle, self._owner, self._monitor):
                 await connection.close()

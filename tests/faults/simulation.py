@@ -13,7 +13,7 @@ import sys
 import time
 from base64 import b64decode
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator, MutableMapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple, NoReturn, cast
@@ -70,7 +70,7 @@ class Summary(NamedTuple):
     seconds: float
 
 
-def run(address: str, first_seed: int, count: int, planted: Planted | None = None) -> Iterator[Outcome]:
+def run(address: str, first_seed: int, count: int, planted: Planted | None = None) -> Generator[Outcome, None, None]:
     """Yield the outcomes of schedules, which run one after another in a database of their own."""
     with in_the_simulation() as told, planted.broken() if planted else nullcontext():
         loop = SimulatedLoop()
@@ -82,7 +82,7 @@ def run(address: str, first_seed: int, count: int, planted: Planted | None = Non
         try:
             loop.run_until_complete(server.start())
             loop.run_until_complete(server.tell(prepare))
-            if planted:
+            if planted and planted.statement:
                 loop.run_until_complete(server.tell(lambda owner: owner.execute(planted.statement)))
             for seed in range(first_seed, first_seed + count):
                 yield loop.run_until_complete(_run(draw(seed), server, settings, told))
