@@ -1,0 +1,82 @@
+"""Simulated schedules: thousands of bad days of a tracker in a minute, each of which repeats from its seed."""
+
+from collections import Counter
+from contextlib import closing
+from typing import get_args
+
+import pytest
+
+from tests.faults.planted import PLANTED
+from tests.faults.schedule import What, draw
+from tests.faults.simulated_connection import FaultKind
+from tests.faults.simulation import Outcome, run
+
+SCHEDULES = 2_000
+REPEATED = 60
+PLANTED_SCHEDULES = 300
+"""Within so many each planted fault must be found; the rarest took 98."""
+# What goes wrong by the clock, at a statement, and what comes of it.
+KINDS = (
+    *get_args(What),
+    *get_args(FaultKind),
+    "rebalance",
+    "lock wait",
+    "record skipped",
+    "fetch failed",
+    "commit to Kafka",
+    "duplicate",
+    "ended itself",
+    "lost gap",
+    "no_record gap",
+    "dead letter: conflict",
+    "dead letter: unprocessable",
+    "says: batch is tried again",
+    "says: joining the group anew: topics have other partitions than it shares",
+    "says: going back to the position in PostgreSQL",
+    "says: lag is not to be had",
+    "says: positions are not to be had yet",
+    "says: records lost",
+    "says: topic was made anew",
+)
+
+
+def told(outcome: Outcome) -> str:
+    """Return all that is known of a schedule, and how to run it again."""
+    again = f"again: python -m tests.faults.simulation --seed {outcome.seed}"
+    return "\n".join([again, str(draw(outcome.seed)), *outcome.trace, *outcome.violations])
+
+
+@pytest.mark.timeout(600)
+def test_nothing_is_lost_or_doubled_on_any_schedule(database_url: str) -> None:
+    """Crashes, pauses, rebalances, repeated, delayed, reordered and deleted records, and a PostgreSQL that fails at any
+    statement: on each schedule every record has its one outcome, every claim is what its events make it, Kafka is never
+    told more than PostgreSQL has, and the lag falls to zero by itself.
+    """
+    fired: Counter[str] = Counter()
+    with closing(run(database_url, 0, SCHEDULES)) as outcomes:
+        for outcome in outcomes:
+            assert not outcome.violations, told(outcome)
+            fired += outcome.fired
+    print({kind: fired[kind] for kind in KINDS})
+    assert [kind for kind in KINDS if not fired[kind]] == []
+
+
+def test_a_seed_repeats(database_url: str) -> None:
+    """A schedule runs the same again, statement for statement and instant for instant, whatever ran before it: so its
+    failure repeats too.
+    """
+    once = list(run(database_url, SCHEDULES, REPEATED))
+    # The later half of them, so that other schedules went before.
+    again = list(run(database_url, SCHEDULES + REPEATED // 2, REPEATED // 2))
+    assert sum(outcome.fired["lock wait"] for outcome in once) > 0
+    for one, other in zip(once[REPEATED // 2 :], again, strict=True):
+        assert one.trace == other.trace, f"seed {one.seed}"
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_it_finds(database_url: str, name: str) -> None:
+    """The simulation can fail: it finds a fault that is planted into the tracker on purpose."""
+    with closing(run(database_url, 0, PLANTED_SCHEDULES, PLANTED[name])) as outcomes:
+        first = next((outcome for outcome in outcomes if outcome.violations), None)
+    assert first is not None, f"{name}: {PLANTED_SCHEDULES} schedules found nothing"
+    print(f"{name}: found by schedule {first.seed + 1}: {first.violations[0]}")
