@@ -45,7 +45,7 @@ async def soak(seconds: float, seed: int) -> dict[str, Any]:
             alive = {name: each.process.pid for name, each in field.trackers.items()} == pids
             violations = await field.audited()
             records = sum(len(part.records) for part in field.log.values())
-    measured = {name: _measured(taken, seconds) for name, taken in samples.items()}
+    measured = {name: measured_of(taken, seconds) for name, taken in samples.items()}
     return {
         "seed": seed,
         "seconds": round(seconds),
@@ -64,7 +64,8 @@ async def lag(field: Field) -> int:
     return sum(end - done.get(part, 0) for part, end in wanted.items())
 
 
-def _measured(samples: list[tuple[float, float, int]], seconds: float) -> dict[str, Any]:
+def measured_of(samples: list[tuple[float, float, int]], seconds: float) -> dict[str, Any]:
+    """Sum up a tracker's samples, each of seconds, MiB and descriptors, once it is warm."""
     warm = [sample for sample in samples if sample[0] >= seconds * WARM_UP_SHARE]
     slope, _ = statistics.linear_regression([at for at, _, _ in warm], [memory for _, memory, _ in warm])
     return {

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.faults.results import PAGE, RESULTS, page, summaries
+from tests.faults.soak import measured_of
 
 
 def test_the_page_is_made_of_the_results() -> None:
@@ -32,3 +33,13 @@ def test_a_violation_reaches_the_page() -> None:
 def test_a_part_that_ends_before_its_summary_is_a_violation(part: str) -> None:
     """A campaign that broke off does not pass for one that found nothing."""
     assert summaries[part]([])["violations"]
+
+
+def test_a_leak_shows_in_the_slope() -> None:
+    """A tracker that keeps 2 MiB an hour is told so, whatever it took to get warm."""
+    samples = [
+        (float(at), 80.0 + min(at, 600) + max(at - 600, 0) / 1800, 20 + (at > 3000)) for at in range(0, 3600, 10)
+    ]
+    found = measured_of(samples, 3600)
+    assert found["slope_mib_an_hour"] == pytest.approx(2.0)
+    assert found["descriptors"] == [20, 21]
