@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from tests.faults.evidence import Kept
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# What claims to be of another century is a mistake.
+FIRST_US, END_US = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000 for year in (2000, 2100))
 MONEY = {"charge", "total_charge", "allowed", "paid", "patient_responsibility", "amount"}
 AMOUNT = re.compile(r"-?[0-9]+(?:\.[0-9]{1,2})?")
 TOPIC = {
@@ -42,7 +44,11 @@ def said(topic: str, kept: Kept) -> Said | None:
         if is_binary:
             event = {name[3:]: (value or b"").decode() for name, value in _attributes(kept)} | {"data": event}
         is_placed = topic.endswith(TOPIC.get(event["type"], "?")) and event["subject"].encode() == kept.key
-        if event["data"] is None or time_us(event) < 0:
+        if (
+            event["specversion"] != "1.0"
+            or not isinstance(event["data"], dict)
+            or not FIRST_US <= time_us(event) < END_US
+        ):
             return None
         return Said(*name_of(event), event, is_placed, None if is_binary else text)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

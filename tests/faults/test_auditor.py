@@ -236,6 +236,15 @@ def test_what_kafka_deleted_unread_is_no_violation_once_it_is_told() -> None:
     assert audit(log, found) == ["of-payer-response 0 has lost 6, which Kafka still has"]
 
 
+def test_what_is_not_taken_yet_is_a_violation_only_where_all_must_be() -> None:
+    """While records come in, trackers may be behind, and have partitions before them that nobody took yet."""
+    records = [Kept(offset, b"CLM-1", b"no event") for offset in range(10)]
+    log, found = of_one_partition(records[:8], [], start=0)
+    log = {place: PartitionLog(0, 10, records) for place in [*log, ("of-payer-response", 1, 1)]}
+    assert audit(log, found, whole=False) == []
+    assert audit(log, found) == ["of-payer-response 0 is taken up to 8 of 10", "of-payer-response 1 was never taken"]
+
+
 def test_many_gaps_are_audited_quickly() -> None:
     """Time grows with the records and the gaps, not with the one times the other."""
     records = [Kept(2 * number + 1, b"CLM-1", b"no event") for number in range(MANY)]
