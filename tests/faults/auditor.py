@@ -5,22 +5,20 @@ telling of a claim. Every check can fail: ``test_auditor.py`` plants a violation
 """
 
 import json
+import math
 import re
 from base64 import b64decode
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
-from decimal import Decimal
-from hashlib import blake2b
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import merge
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from tests.faults import retold
 from tests.faults.evidence import Kept, Log, PartitionLog, Place, Tables
+from tests.faults.said import Said, content, identity, is_beyond_doubt, kind, name_of, said, time_us
 
-SESSIONS = {"session"}
-SUBMISSIONS = {"original", "replacement", "void", "appeal"}
-MONEY = {"charge", "total_charge", "allowed", "paid", "patient_responsibility", "amount"}
-AMOUNT = re.compile(r"-?[0-9]+(?:\.[0-9]{1,2})?")
 # The changes of state that the lifecycle knows; None stands before the first.
 LEGAL = {
     None: {"draft", "submitted"},
@@ -34,14 +32,6 @@ SAMPLE = re.compile(r"^claimpath_(records|refusals|conflicts)_total(?:\{(.*)\})?
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
-class _Said(NamedTuple):
-    """What a record says, if it is an event at all."""
-
-    claim_id: str
-    identity: bytes
-    content: str
-
-
 def audit(log: Log, tables: Tables, *, whole: bool = True) -> list[str]:
     """Return what is not as promised; nothing where all is.
 
@@ -50,6 +40,7 @@ def audit(log: Log, tables: Tables, *, whole: bool = True) -> list[str]:
     told = _told(tables)
     return [
         *_outcomes(log, tables),
+        *_events(tables),
         *_positions(log, tables, whole=whole),
         *_claims(tables, told),
         *_rollups(tables, told),
@@ -59,68 +50,83 @@ def audit(log: Log, tables: Tables, *, whole: bool = True) -> list[str]:
 # --- each record has one outcome ---
 
 
+class _Accounts(NamedTuple):
+    """All that a record may be accounted for by; what accounts for one is taken out."""
+
+    stored: dict[tuple[str, bytes], dict[str, Any]]
+    unclaimed: set[tuple[str, bytes]]
+    letters: dict[tuple[str, int, int, int], dict[str, Any]]
+    lost: defaultdict[Place, list[tuple[int, int]]]
+
+
 def _outcomes(log: Log, tables: Tables) -> Iterator[str]:
     """Hold every record taken against the one row or count that accounts for it."""
-    letters = {(row["topic"], row["partition"], row["generation"], row["offset"]): row for row in tables.dead_letter}
-    events = {(row["claim_id"], row["identity"]): row for row in tables.event}
-    contents = {name: _content(json.loads(row["body"], parse_float=str)) for name, row in events.items()}
-    unclaimed = set(events)
-    if len(events) != len(tables.event):
-        yield f"{len(tables.event) - len(events)} events are stored twice"
+    stored = {(row["claim_id"], row["identity"]): row for row in tables.event}
+    letters = {(*_place(row), row["offset"]): row for row in tables.dead_letter}
+    accounts = _Accounts(stored, set(stored), letters, defaultdict(list))
+    for gap in tables.gap:
+        if gap["kind"] == "lost":
+            insort(accounts.lost[_place(gap)], (gap["first_offset"], gap["last_offset"]))
+    if len(stored) != len(tables.event):
+        yield f"{len(tables.event) - len(stored)} events are stored twice"
     for row in tables.position:
-        place: Place = (row["topic"], row["partition"], row["generation"])
-        part = log.get(place)
-        if part is None:
-            yield f"{_name(place)} is taken and not in the log"
-            continue
-        lost = [gap for gap in tables.gap if _place(gap) == place]
-        outcomes: Counter[str] = Counter()
-        for kept in part.records:
-            if not row["start_offset"] <= kept.offset < row["next_offset"] or _is_lost(kept, lost):
-                continue
-            letter = letters.pop((*place, kept.offset), None)
-            outcome = _outcome(place, kept, events, contents, unclaimed)
-            if letter is not None:
-                outcomes["dead_letter"] += 1
-                yield from _letter(place, kept, letter, outcome)
-            elif outcome in ("accepted", "duplicate"):
-                outcomes[outcome] += 1
-            else:
-                yield f"{_name(place)} at {kept.offset} has no outcome: it is {outcome}"
-        for outcome in ("accepted", "duplicate", "dead_letter"):
-            if outcomes[outcome] != row[outcome]:
-                yield f"{_name(place)} counts {row[outcome]} {outcome} where there are {outcomes[outcome]}"
+        if _place(row) in log:
+            yield from _counts(_place(row), row, log[_place(row)].records, accounts)
+        else:
+            yield f"{_name(_place(row))} is taken and not in the log"
     for name in letters:
         yield f"a dead letter stands for {_name(name[:3])} at {name[3]}, where the log has no record that was taken"
-    for claim_id, _ in unclaimed:
+    for claim_id, _ in accounts.unclaimed:
         yield f"an event of {claim_id} is stored that no record taken carries"
 
 
-def _outcome(
-    place: Place,
-    kept: Kept,
-    events: Mapping[tuple[str, bytes], dict[str, Any]],
-    contents: Mapping[tuple[str, bytes], str],
-    unclaimed: set[tuple[str, bytes]],
-) -> str:
-    said = _said(kept)
-    if said is None:
+def _counts(place: Place, row: Mapping[str, Any], records: Iterable[Kept], accounts: _Accounts) -> Iterator[str]:
+    """Hold a partition's records, in their order, against what is told of them."""
+    outcomes: Counter[str] = Counter()
+    for kept in records:
+        if not row["start_offset"] <= kept.offset < row["next_offset"] or _is_lost(kept.offset, accounts.lost[place]):
+            continue
+        told = said(place[0], kept)
+        letter = accounts.letters.pop((*place, kept.offset), None)
+        outcome = _outcome(place, kept.offset, told, accounts)
+        if letter is not None:
+            outcomes["dead_letter"] += 1
+            yield from _letter(place, kept, told, letter, outcome)
+        elif outcome in ("accepted", "duplicate"):
+            outcomes[outcome] += 1
+        else:
+            yield f"{_name(place)} at {kept.offset} has no outcome: it is {outcome}"
+    for outcome in ("accepted", "duplicate", "dead_letter"):
+        if outcomes[outcome] != row[outcome]:
+            yield f"{_name(place)} counts {row[outcome]} {outcome} where there are {outcomes[outcome]}"
+
+
+def _outcome(place: Place, offset: int, told: Said | None, accounts: _Accounts) -> str:
+    if told is None:
         return "no event"
-    name = (said.claim_id, said.identity)
-    row = events.get(name)
-    if row is None:
+    if not told.is_placed:
+        return "under another key or in another topic than its own"
+    name = (told.claim_id, told.identity)
+    if name not in accounts.stored:
         return "not stored"
-    if contents[name] != said.content:
-        return "in conflict"
-    stands_here = (row["partition"], row["offset"]) == (place[1], kept.offset) and _is_of(row["kind"], place[0])
+    row = accounts.stored[name]
+    is_whole = row["body"] == told.body
+    if not is_whole:
+        event = json.loads(row["body"], parse_float=str)
+        if content(event) != content(told.event):
+            return "in conflict"
+        is_whole = told.body is None and event == told.event
     # Where a topic was made anew and filled again, the same place may carry the same event twice.
-    if stands_here and name in unclaimed:
-        unclaimed.remove(name)
-        return "accepted"
-    return "duplicate"
+    if row["partition"] != place[1] or name not in accounts.unclaimed:
+        return "duplicate"
+    # A partition is taken in its order: what comes first is the event.
+    if row["offset"] != offset:
+        return "a duplicate of what comes later" if row["offset"] > offset else "duplicate"
+    accounts.unclaimed.remove(name)
+    return "accepted" if is_whole else "stored in other words"
 
 
-def _letter(place: Place, kept: Kept, letter: Mapping[str, Any], outcome: str) -> Iterator[str]:
+def _letter(place: Place, kept: Kept, told: Said | None, letter: Mapping[str, Any], outcome: str) -> Iterator[str]:
     headers = [(name, None if value is None else b64decode(value)) for name, value in json.loads(letter["headers"])]
     if (letter["key"], letter["value"], headers) != (kept.key, kept.value, [*kept.headers]):
         yield f"the dead letter of {_name(place)} at {kept.offset} is not the record's bytes"
@@ -128,47 +134,25 @@ def _letter(place: Place, kept: Kept, letter: Mapping[str, Any], outcome: str) -
         yield f"{_name(place)} at {kept.offset} is accepted and a dead letter"
     if letter["reason"] == "conflict" and outcome != "in conflict":
         yield f"{_name(place)} at {kept.offset} is {outcome}, and refused as a conflict"
+    if letter["reason"] != "conflict" and is_beyond_doubt(kept, told):
+        yield f"{_name(place)} at {kept.offset} is an event beyond doubt, and refused as {letter['reason']}"
 
 
-def _is_lost(kept: Kept, gaps: Iterable[Mapping[str, Any]]) -> bool:
-    return any(gap["kind"] == "lost" and gap["first_offset"] <= kept.offset <= gap["last_offset"] for gap in gaps)
+def _is_lost(offset: int, spans: Sequence[tuple[int, int]]) -> bool:
+    before = bisect_right(spans, (offset, math.inf))
+    return before > 0 and offset <= spans[before - 1][1]
 
 
-def _is_of(kind: str, topic: str) -> bool:
-    if topic.endswith("session-recorded"):
-        return kind in SESSIONS
-    if topic.endswith("claim-submitted"):
-        return kind in SUBMISSIONS
-    return kind not in SESSIONS | SUBMISSIONS
-
-
-def _said(kept: Kept) -> _Said | None:
-    """Read a record as CloudEvents 1.0 says, structured or binary; what cannot be read says nothing."""
-    headers = dict(kept.headers)
-    try:
-        event = json.loads((kept.value or b"").decode(), parse_float=str)
-        kind = headers.get("content-type") or b""
-        if "ce_specversion" in headers and not kind.lower().startswith(b"application/cloudevents"):
-            attributes = {name[3:]: (value or b"").decode() for name, value in kept.headers if name.startswith("ce_")}
-            event = {**attributes, "data": event}
-        identity = blake2b(f"{event['source']}\0{event['id']}".encode(), digest_size=16).digest()
-        return _Said(event["subject"], identity, _content(event))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-
-
-def _content(event: Mapping[str, Any]) -> str:
-    """Return what must be equal for two events to say the same: type, instant, and data whatever its spelling."""
-    instant = datetime.fromisoformat(event["time"]).timestamp()
-    return json.dumps([event["type"], instant, _plain(event["data"])], sort_keys=True)
-
-
-def _plain(node: Any, field: str = "") -> Any:  # noqa: ANN401  (any JSON)
-    if isinstance(node, dict):
-        return {name: _plain(part, name) for name, part in node.items() if part is not None and part != []}
-    if isinstance(node, list):
-        return [_plain(part) for part in node]
-    return str(Decimal(node).quantize(Decimal("0.01"))) if field in MONEY and AMOUNT.fullmatch(str(node)) else node
+def _events(tables: Tables) -> Iterator[str]:
+    """Hold what the event log says of each event against the event."""
+    for row in tables.event:
+        event = json.loads(row["body"])
+        if name_of(event) != (row["claim_id"], row["identity"]):
+            yield f"an event of {row['claim_id']} is stored under another name than its own"
+        if row["kind"] != kind(event):
+            yield f"an event of {row['claim_id']} is stored as {row['kind']}, and it is {kind(event)}"
+        if row["time_us"] != time_us(event):
+            yield f"an event of {row['claim_id']} is stored with another time than its own"
 
 
 # --- outcomes and gaps cover the partition ---
@@ -184,6 +168,8 @@ def _positions(log: Log, tables: Tables, *, whole: bool) -> Iterator[str]:
     for place, row in rows.items():
         part = log.get(place, PartitionLog(0, 0, ()))
         yield from _cover(place, row, part, gaps.pop(place, []))
+        if row["start_offset"] > part.start:
+            yield f"{_name(place)} is taken from {row['start_offset']} on, and Kafka has it from {part.start}"
         if row["next_offset"] > part.end:
             yield f"{_name(place)} is taken up to {row['next_offset']}, beyond its end at {part.end}"
         if whole and latest[place[:2]] == place[2] and row["next_offset"] < part.end:
@@ -198,25 +184,28 @@ def _positions(log: Log, tables: Tables, *, whole: bool) -> Iterator[str]:
 def _cover(
     place: Place, row: Mapping[str, Any], part: PartitionLog, gaps: Iterable[Mapping[str, Any]]
 ) -> Iterator[str]:
-    told: Counter[int] = Counter()
-    records = {kept.offset for kept in part.records}
-    for gap in gaps:
-        span = range(gap["first_offset"], gap["last_offset"] + 1)
-        told.update(span)
-        if not row["start_offset"] <= span[0] <= span[-1] < row["next_offset"]:
-            yield f"{_name(place)} has a gap at {span[0]} outside of what is taken"
-        if gap["kind"] == "no_record" and not records.isdisjoint(span):
-            yield f"{_name(place)} has a gap at {span[0]} where there is a record"
-        if gap["kind"] == "lost" and span[-1] >= part.start:
-            yield f"{_name(place)} has lost {span[-1]}, which Kafka still has"
-    for offset, times in told.items():
-        if times > 1:
-            yield f"{_name(place)} has more than one gap at {offset}"
-    for offset in range(row["start_offset"], row["next_offset"]):
-        if offset not in records and not told[offset]:
-            yield f"{_name(place)} has neither a record nor a gap at {offset}"
-    if told.total() != row["gap"]:
-        yield f"{_name(place)} counts {row['gap']} offsets in gaps where there are {told.total()}"
+    spans = sorted((gap["first_offset"], gap["last_offset"], gap["kind"]) for gap in gaps)
+    offsets = [kept.offset for kept in part.records]
+    for first, last, why in spans:
+        if not row["start_offset"] <= first <= last < row["next_offset"]:
+            yield f"{_name(place)} has a gap at {first} outside of what is taken"
+        if why == "no_record" and bisect_left(offsets, first) < bisect_right(offsets, last):
+            yield f"{_name(place)} has a gap at {first} where there is a record"
+        if why == "lost" and last >= part.start:
+            yield f"{_name(place)} has lost {last}, which Kafka still has"
+    for before, after in pairwise(spans):
+        if after[0] <= before[1]:
+            yield f"{_name(place)} has more than one gap at {after[0]}"
+    reached = row["start_offset"]
+    end = row["next_offset"]
+    taken = merge(((offset, offset) for offset in offsets), ((first, last) for first, last, _ in spans))
+    for first, last in [*taken, (end, end)]:
+        if min(first, end) > reached:
+            yield f"{_name(place)} has neither a record nor a gap from {reached} to {min(first, end) - 1}"
+        reached = max(reached, last + 1)
+    in_gaps = sum(last + 1 - first for first, last, _ in spans)
+    if in_gaps != row["gap"]:
+        yield f"{_name(place)} counts {row['gap']} offsets in gaps where there are {in_gaps}"
     if row["accepted"] + row["duplicate"] + row["dead_letter"] + row["gap"] != row["next_offset"] - row["start_offset"]:
         yield f"{_name(place)} counts other than its offsets"
 
@@ -258,6 +247,8 @@ def _claims(tables: Tables, told: Mapping[str, retold.Told]) -> Iterator[str]:
             yield f"{claim_id} is a claim without an event"
             continue
         yield from _history(row, histories[claim_id], identities[claim_id])
+        if not 1 <= row["version"] <= len(identities[claim_id]):
+            yield f"{claim_id} was changed {row['version']} times by {len(identities[claim_id])} events"
         for field in ("state", "payer", "open", "since_us", "waiting_since_us"):
             if row[field] != getattr(told[claim_id], field):
                 yield f"{claim_id} has another {field} than its events make"
@@ -271,11 +262,11 @@ def _history(claim: Mapping[str, Any], history: Iterable[Mapping[str, Any]], ide
     for change in history:
         if change["state_before"] != state:
             yield f"the history of {claim_id} has a hole before {change['state']}"
-        if change["state"] not in LEGAL[change["state_before"]]:
+        if change["state"] not in LEGAL.get(change["state_before"], ()):
             yield f"the history of {claim_id} goes from {change['state_before']} to {change['state']}"
         if at_us is not None and change["at_us"] < at_us:
             yield f"the history of {claim_id} is out of order"
-        if blake2b(f"{change['source']}\0{change['id']}".encode(), digest_size=16).digest() not in identities:
+        if identity(change["source"], change["id"]) not in identities:
             yield f"the history of {claim_id} names an event that it has not"
         state, at_us = change["state"], change["at_us"]
     if state != claim["state"]:

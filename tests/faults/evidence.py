@@ -54,6 +54,7 @@ class Tables(NamedTuple):
 QUERIES = Tables(
     *(
         """SELECT claim_id, identity, kind, partition, "offset", body,
+                  (extract(epoch FROM time) * 1000000)::bigint AS time_us,
                   (extract(epoch FROM recorded_at) * 1000000)::bigint AS recorded_at_us FROM event""",
         """SELECT claim_id, version, state, payer, open, packed,
                   (extract(epoch FROM since) * 1000000)::bigint AS since_us,
