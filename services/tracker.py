@@ -258,6 +258,8 @@ class Tracker(ConsumerRebalanceListener):
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         """Go on where PostgreSQL says; asked until it answers."""
+        # As the group shares them: while PostgreSQL makes us wait there may be more, which nobody has shared.
+        shared = self._partitions()
         async with self._handing_over:
             while not self.ended.done():
                 try:
@@ -271,7 +273,7 @@ class Tracker(ConsumerRebalanceListener):
                     raise
                 else:
                     self._joined = True
-                    self._progress.note_shared(self._partitions())
+                    self._progress.note_shared(shared)
                     return
 
     async def _open(self, assigned: list[TopicPartition]) -> None:

@@ -159,6 +159,11 @@ def draw(seed: int) -> Schedule:
     )
 
 
+def draw_many(first_seed: int, count: int) -> Iterator[Schedule]:
+    """Yield the schedules of seeds that follow one another."""
+    return map(draw, range(first_seed, first_seed + count))
+
+
 def _action(chance: Random, partitions: int) -> Action:
     what = chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
     which = chance.randrange(partitions if what in ("truncate", "make anew") else MOST_TRACKERS)

@@ -31,7 +31,7 @@ from services.settings import Settings
 from tests.faults.auditor import audit
 from tests.faults.evidence import Tables, read_tables
 from tests.faults.planted import PLANTED, Planted
-from tests.faults.schedule import REFUSED, Schedule, draw
+from tests.faults.schedule import REFUSED, Schedule, draw, draw_many
 from tests.faults.simulated_clock import PROCESS, SimulatedLoop
 from tests.faults.simulated_postgres import Server
 from tests.faults.simulated_tables import empty, prepare, vacuum
@@ -70,7 +70,7 @@ class Summary(NamedTuple):
     seconds: float
 
 
-def run(address: str, first_seed: int, count: int, planted: Planted | None = None) -> Generator[Outcome, None, None]:
+def run(address: str, schedules: Iterable[Schedule], planted: Planted | None = None) -> Generator[Outcome, None, None]:
     """Yield the outcomes of schedules, which run one after another in a database of their own."""
     with in_the_simulation() as told, planted.broken() if planted else nullcontext():
         loop = SimulatedLoop()
@@ -84,11 +84,11 @@ def run(address: str, first_seed: int, count: int, planted: Planted | None = Non
             loop.run_until_complete(server.tell(prepare))
             if planted and planted.statement:
                 loop.run_until_complete(server.tell(lambda owner: owner.execute(planted.statement)))
-            for seed in range(first_seed, first_seed + count):
-                yield loop.run_until_complete(_run(draw(seed), server, settings, told))
+            for number, schedule in enumerate(schedules):
+                yield loop.run_until_complete(_run(schedule, server, settings, told))
                 if broken:
-                    raise RuntimeError(f"the simulation of seed {seed} broke: {broken}") from broken[0].get("exception")
-                if seed % VACUUM_EVERY == 0:
+                    raise RuntimeError(f"seed {schedule.seed} broke it: {broken}") from broken[0].get("exception")
+                if number % VACUUM_EVERY == 0:
                     loop.run_until_complete(server.tell(vacuum))
         finally:
             loop.run_until_complete(server.close())
@@ -251,7 +251,7 @@ def main() -> int:
             summary = _divided(server, given)
         else:
             address = given.database or asyncio.run(_database(server, "simulation"))
-            outcomes = run(address, given.seed, given.count, PLANTED.get(given.plant))
+            outcomes = run(address, draw_many(given.seed, given.count), PLANTED.get(given.plant))
             summary = summarize(_told(outcomes, whole=given.count == 1))
     print(json.dumps(summary._asdict()))
     return int(bool(summary.violations))

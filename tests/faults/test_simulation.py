@@ -5,10 +5,12 @@ from contextlib import closing
 from typing import get_args
 
 import pytest
+from aiokafka import TopicPartition
 
+from events.topics import TOPICS
 from tests.faults.planted import PLANTED
-from tests.faults.schedule import What, draw
-from tests.faults.simulated_connection import FaultKind
+from tests.faults.schedule import Action, Schedule, What, draw, draw_many
+from tests.faults.simulated_connection import FaultKind, StatementFault
 from tests.faults.simulation import Outcome, run
 
 SCHEDULES = 2_000
@@ -53,7 +55,7 @@ def test_nothing_is_lost_or_doubled_on_any_schedule(database_url: str) -> None:
     told more than PostgreSQL has, and the lag falls to zero by itself.
     """
     fired: Counter[str] = Counter()
-    with closing(run(database_url, 0, SCHEDULES)) as outcomes:
+    with closing(run(database_url, draw_many(0, SCHEDULES))) as outcomes:
         for outcome in outcomes:
             assert not outcome.violations, told(outcome)
             fired += outcome.fired
@@ -65,18 +67,45 @@ def test_a_seed_repeats(database_url: str) -> None:
     """A schedule runs the same again, statement for statement and instant for instant, whatever ran before it: so its
     failure repeats too.
     """
-    once = list(run(database_url, SCHEDULES, REPEATED))
+    once = list(run(database_url, draw_many(SCHEDULES, REPEATED)))
     # The later half of them, so that other schedules went before.
-    again = list(run(database_url, SCHEDULES + REPEATED // 2, REPEATED // 2))
+    again = list(run(database_url, draw_many(SCHEDULES + REPEATED // 2, REPEATED // 2)))
     assert sum(outcome.fired["lock wait"] for outcome in once) > 0
     for one, other in zip(once[REPEATED // 2 :], again, strict=True):
         assert one.trace == other.trace, f"seed {one.seed}"
 
 
+def test_partitions_that_come_while_positions_are_read_are_taken(database_url: str) -> None:
+    """Topics that get partitions while PostgreSQL makes a tracker wait for its positions are noticed: the group shares
+    what there was when it met, though nobody in it has the duty to look.
+    """
+    schedules = [
+        Schedule(
+            seed,
+            tuple(TopicPartition(topic, number) for topic in sorted(TOPICS) for number in range(2)),
+            at_first=1,
+            lanes=1,
+            batch_records=1,
+            actions=(Action(0.0, "start"), Action(1.0, "add partitions"), Action(2.0, "publish", 1, 0.0, (None,))),
+            faults=(StatementFault(0, "read positions", "time-out", 3.0),),
+        )
+        for seed in range(10)  # about half of them without a leader
+    ]
+    outcomes = list(run(database_url, schedules))
+    assert [outcome.violations for outcome in outcomes if outcome.violations] == []
+    assert (
+        sum(
+            outcome.fired["says: joining the group anew: topics have other partitions than it shares"]
+            for outcome in outcomes
+        )
+        > 0
+    )
+
+
 @pytest.mark.parametrize("name", PLANTED)
 def test_it_finds(database_url: str, name: str) -> None:
     """The simulation can fail: it finds a fault that is planted into the tracker on purpose."""
-    with closing(run(database_url, 0, PLANTED_SCHEDULES, PLANTED[name])) as outcomes:
+    with closing(run(database_url, draw_many(0, PLANTED_SCHEDULES), PLANTED[name])) as outcomes:
         first = next((outcome for outcome in outcomes if outcome.violations), None)
     assert first is not None, f"{name}: {PLANTED_SCHEDULES} schedules found nothing"
     print(f"{name}: found by schedule {first.seed + 1}: {first.violations[0]}")
