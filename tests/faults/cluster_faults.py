@@ -35,7 +35,9 @@ async def lose(which: Callable[[Field], int], field: Field) -> int:
     async with field.publishing():
         await asyncio.sleep(field.chance.uniform(0.1, 0.6))
         await _lose(field, lost)
-    # It is not waited for: two have all that is acknowledged.
+        # The lost one is not needed: two have all that is acknowledged, and one of them lets trackers join the group.
+        async with field.passing():
+            await field.all_take()
     await field.caught_up(AFTER_A_SERVER_S)
     async with field.publishing():
         await _come_back(field, lost)

@@ -6,13 +6,15 @@ from functools import partial
 
 from asyncpg.exceptions import PostgresError
 
+from infra.server_process import ServerError
 from tests.faults.fault import Fault
-from tests.faults.field import Field
+from tests.faults.field import LOOK_S, Field
 from tests.faults.small_disk import SmallDisk
 from tests.running import until
 
 FULL_LIMIT_S = 20
 FULL_S = 3.0
+BACK_LIMIT_S = 60
 AWAY_S = 1.0
 DISK_FULL = "53100"
 
@@ -36,19 +38,34 @@ async def fill(field: Field) -> int:
 
 
 async def fill_log(field: Field) -> int:
-    """Leave no room for the write-ahead log: PostgreSQL panics, cannot recover and ends; start it when there is."""
-    disk = _disk(field)
+    """Leave no room for the write-ahead log until PostgreSQL panics, and some later; say how often it did.
+
+    Either it ends then, or it finds room for recovery and lets nobody in.
+    """
+    disk, before = _disk(field), _panics(field)
+
+    def is_back() -> bool:
+        with suppress(ServerError):  # it may have been about to end
+            disk.start()
+            return True
+        return False
+
     async with field.publishing():
-        disk.fill()
         async with asyncio.timeout(FULL_LIMIT_S):
-            with suppress(PostgresError, OSError):
-                while True:
+            while _panics(field) == before:
+                disk.fill()
+                with suppress(PostgresError, OSError):
                     await field.sql(_FILL_LOG)
-        await until(lambda: not disk.is_running, FULL_LIMIT_S, "PostgreSQL to give up")
+                await asyncio.sleep(LOOK_S)
         await asyncio.sleep(AWAY_S)
+        panics = _panics(field) - before
         disk.free()
-        await asyncio.to_thread(disk.start)
-    return 1
+        await until(lambda: asyncio.to_thread(is_back), BACK_LIMIT_S, "PostgreSQL to be back")
+    return panics
+
+
+def _panics(field: Field) -> int:
+    return _disk(field).log.read_text(errors="replace").count("PANIC:")
 
 
 def _refused(field: Field) -> int:
@@ -65,5 +82,5 @@ _fault = partial(Fault, kind="disk", ground="small disk")
 
 DISK_FAULTS = (
     _fault("PostgreSQL's disk is full for a while", strike=fill),
-    _fault("PostgreSQL's log has no room and it ends", strike=fill_log),
+    _fault("PostgreSQL's log has no room and it panics", strike=fill_log),
 )

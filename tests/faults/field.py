@@ -36,6 +36,8 @@ PARTITIONS = 3
 BATCH_RECORDS = 20
 RESTART_PAUSE_S = 0.1
 STOP_LIMIT_S = 15
+SHARED_LIMIT_S = 45
+"""How long it may take until every tracker has partitions, and something of them."""
 LIFE_LIMIT_S = 100_000
 LOOK_S = 0.05
 CAME_BACK_LIMIT_S = 90
@@ -109,6 +111,14 @@ class Tracked:
     async def joined(self) -> None:
         """Wait until the process that runs now has partitions."""
         await until(self.process.metrics_answer, STOP_LIMIT_S, "a tracker to answer", self.log)
+
+    async def taken(self) -> float:
+        """Return how many records the process that runs now has taken."""
+        try:
+            shown = await self.process.metrics()
+        except OSError:  # it is not that far
+            return 0
+        return sum(float(line.split()[-1]) for line in shown.splitlines() if line.startswith("claimpath_records_total"))
 
     async def stop(self) -> None:
         """Stop it in order, for good."""
@@ -212,6 +222,15 @@ class Field:
         """Stop trackers in order; without a name, all of them."""
         await asyncio.gather(*(self.trackers.pop(name).stop() for name in names or [*self.trackers]))
 
+    async def all_take(self) -> None:
+        """Wait until every tracker has taken records since now; needs `publishing`."""
+        before = {each: await each.taken() for each in self.trackers.values()}
+
+        async def do() -> bool:
+            return all([await each.taken() > taken for each, taken in before.items()])
+
+        await until(do, SHARED_LIMIT_S, f"every tracker to take records (seed {self.seed})", self._newest_log())
+
     def any_tracker(self) -> Tracked:
         """Return one of the trackers."""
         return self.trackers[self.chance.choice(sorted(self.trackers))]
@@ -290,14 +309,14 @@ class Field:
         return {place[:2]: part for place, part in self.log.items() if place[2] == self.generations.get(place[:2], 1)}
 
     async def _reading(self) -> Reading:
+        for each in self.trackers.values():
+            await each.joined()
         await self.read()
         shown = {each.process.pid: await each.process.metrics() for each in self.trackers.values()}
         return Reading(await tables(self.direct.database_url.get_secret_value()), shown)
 
     async def _audited(self, before: Reading, *, counts_hold: bool) -> list[str]:
         told = await asyncio.to_thread(committed, self.direct.kafka, self.direct.group, self.topics)
-        for each in self.trackers.values():
-            await each.joined()
         after = self._last = await self._reading()
         found = audit(self.log, after.tables) + audit_committed(told, after.tables)
         # Nothing that we publish is such that PostgreSQL would refuse it.

@@ -6,13 +6,11 @@ from io import BytesIO
 from pathlib import Path
 
 from tests.faults.fault import AFTER_A_PROCESS_S, Fault
-from tests.faults.field import Field, Tracked
-from tests.running import until
+from tests.faults.field import Field
 
 EARLIER = "f98388a"
 """The release that is upgraded: an old one with the schema of now; when that changes, the first commit that has it."""
 EXTRACT_LIMIT_S = 30
-SHARED_LIMIT_S = 30
 
 _ROOT = Path(__file__).parents[2]
 _PRODUCT = ("events", "services", "infra")
@@ -46,7 +44,7 @@ async def upgrade(field: Field) -> int:
     for name in names:
         field.start(name, release=earlier)
     async with field.publishing():
-        await _all_take(field)
+        await field.all_take()
         await _replace_each(field, names, None)
     return len(names)
 
@@ -69,28 +67,7 @@ async def _replace_each(field: Field, names: list[str], release: Path | None) ->
     for name in names:
         await field.stop(name)
         field.start(name, release=release)
-        await _all_take(field)
-
-
-async def _all_take(field: Field) -> None:
-    """Wait until each tracker has taken records from now on."""
-    before = {each: await _taken(each) for each in field.trackers.values()}
-    for each, taken in before.items():
-
-        async def takes(each: Tracked = each, taken: float = taken) -> bool:
-            return await _taken(each) > taken
-
-        await until(takes, SHARED_LIMIT_S, f"{each.name} to take records", each.log)
-
-
-async def _taken(tracker: Tracked) -> float:
-    try:
-        shown = await tracker.process.metrics()
-    except OSError:  # not ready yet
-        return 0.0
-    return sum(
-        float(line.rpartition(" ")[2]) for line in shown.splitlines() if line.startswith("claimpath_records_total")
-    )
+        await field.all_take()
 
 
 VERSION_FAULTS = (
