@@ -138,7 +138,11 @@ def sqlstate(error: BaseException) -> str | None:
 
 def innermost(error: BaseException) -> BaseException:
     """Return the driver's own error, which SQLAlchemy wraps twice."""
-    while (inner := getattr(error, "orig", None) or error.__cause__) is not None:
+    # Not what the driver met in its turn, as a connection that was reset: that has no code, and says less.
+    while not isinstance(error, asyncpg.PostgresError):
+        inner = getattr(error, "orig", None) or error.__cause__
+        if inner is None:
+            break
         error = inner
     return error
 
