@@ -183,9 +183,9 @@ async def until(holds: Any, limit_s: float, what: str, log: Path | None = None) 
 # --- into Kafka ---
 
 
-async def publish(settings: Settings, records: Iterable[Record]) -> None:
+async def publish(settings: Settings, records: Iterable[Record], **options: Any) -> None:  # noqa: ANN401
     """Publish with aiokafka, which chooses partitions as Java does; only this client can send null headers."""
-    async with producer(settings) as client:
+    async with producer(settings, **options) as client:
         await send(settings, client, records)
 
 

@@ -7,52 +7,55 @@ import tempfile
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
-from itertools import cycle, islice
+from itertools import cycle, groupby, islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from infra.devstack import Stack
-from tests.faults.catalogue import FAULTS
+from tests.faults.catalogue import EXTREME, FAULTS
 from tests.faults.fault import Fault
 from tests.faults.field import Field, field_on
+from tests.faults.servers import servers_for
 
 FAULTS_A_FIELD = 25
 """After so many, everything begins anew: the audit reads all of a field's log each time."""
-LONG_EVERY = 250
-"""Of so many faults, each that takes a minute or more is one."""
+SLOW = [fault for fault in FAULTS if fault.long or fault in EXTREME]
+SLOW_EVERY = 250
+"""Of so many faults, each that takes a minute, or servers of its own, is one."""
 
 
 def drawn(count: int, seed: int) -> list[Fault]:
-    """Return so many faults: the short ones in turn, each time in another order, and the long ones now and then."""
+    """Return so many faults: the quick ones in turn, each time in another order, and the slow ones now and then."""
     chance = Random(seed)
-    longs = [fault for fault in FAULTS if fault.long]
-    places = {start + place: fault for start in range(0, count, LONG_EVERY) for fault, place in _places(longs, chance)}
-    short = _in_turn([fault for fault in FAULTS if not fault.long], chance)
-    return [places.get(number) or next(short) for number in range(count)]
-
-
-def _places(longs: Sequence[Fault], chance: Random) -> Iterator[tuple[Fault, int]]:
-    yield from zip(longs, chance.sample(range(LONG_EVERY), len(longs)), strict=True)
+    places = {
+        start + place: fault
+        for start in range(0, count, SLOW_EVERY)
+        for fault, place in zip(SLOW, chance.sample(range(SLOW_EVERY), len(SLOW)), strict=True)
+    }
+    quick = _in_turn([fault for fault in FAULTS if fault not in SLOW], chance)
+    return [places.get(number) or next(quick) for number in range(count)]
 
 
 def _in_turn(faults: list[Fault], chance: Random) -> Iterator[Fault]:
-    for _ in cycle((None,)):
+    while True:
         chance.shuffle(faults)
         yield from faults
 
 
 async def campaign(faults: Sequence[Fault], seed: int) -> list[dict[str, Any]]:
-    """Let the faults strike, one after another; return what each came to."""
+    """Let the faults strike, those that need the same servers together; return what each came to."""
     struck: list[dict[str, Any]] = []
-    left = iter(faults)
+    by_ground = sorted(faults, key=lambda fault: fault.ground, reverse=True)
     with Stack(quick_jit=True) as stack:
-        while part := list(islice(left, FAULTS_A_FIELD)):
-            with tempfile.TemporaryDirectory() as folder:
-                async with field_on(stack, Path(folder), seed + len(struck)) as field:
-                    for fault in part:
-                        struck.append(await _strike(field, fault))
-                        print(json.dumps(struck[-1]), flush=True)
+        for ground, group in groupby(by_ground, key=lambda fault: fault.ground):
+            left = iter([*group])
+            while part := list(islice(left, FAULTS_A_FIELD)):
+                with servers_for(ground, stack) as servers, tempfile.TemporaryDirectory() as folder:
+                    async with field_on(servers, Path(folder), seed + len(struck)) as field:
+                        for fault in part:
+                            struck.append(await _strike(field, fault))
+                            print(json.dumps(struck[-1]), flush=True)
     return struck
 
 

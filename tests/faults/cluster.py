@@ -63,18 +63,35 @@ class Cluster:
         self._launch(number)
         self._wait(number)
 
+    @property
+    def logs(self) -> list[Path]:
+        """What the nodes say."""
+        return [server.log for server in self._servers.values()]
+
+    def leaders(self) -> dict[tuple[str, int], int]:
+        """Ask Kafka which node leads each partition, those of its own topics too: -1 is none."""
+        return {part: leader for part, (leader, _) in self._ask().items()}
+
+    def is_whole(self) -> bool:
+        """Ask Kafka whether every node has all of every partition; each has a copy on each."""
+        return all(in_sync == {*NUMBERS} for _, in_sync in self._ask().values())
+
     def leader(self, topic: str, partition: int) -> int:
         """Ask Kafka which node leads a partition: -1 is none."""
-        return self._ask(topic, partition)[0]
+        return self._ask()[topic, partition][0]
 
     def in_sync(self, topic: str, partition: int) -> set[int]:
         """Ask Kafka which nodes have all that is acknowledged of a partition."""
-        return self._ask(topic, partition)[1]
+        return self._ask()[topic, partition][1]
 
-    def _ask(self, topic: str, partition: int) -> tuple[int, set[int]]:
-        admin = AdminClient({"bootstrap.servers": self.kafka})
-        known = admin.list_topics(topic, timeout=METADATA_LIMIT_S).topics[topic].partitions[partition]
-        return known.leader, set(known.isrs)
+    def _ask(self) -> dict[tuple[str, int], tuple[int, set[int]]]:
+        # It would say on standard error what was killed on purpose.
+        admin = AdminClient({"bootstrap.servers": self.kafka, "log_level": "0"})
+        return {
+            (name, number): (known.leader, set(known.isrs))
+            for name, topic in admin.list_topics(timeout=METADATA_LIMIT_S).topics.items()
+            for number, known in topic.partitions.items()
+        }
 
     def _launch(self, number: int) -> None:
         node = embedded_kafka.Node(

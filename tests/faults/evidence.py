@@ -65,7 +65,8 @@ QUERIES = Tables(
         """SELECT topic, partition, generation, start_offset, next_offset, accepted, duplicate, dead_letter, gap
            FROM position ORDER BY topic, partition, generation""",
         "SELECT topic, partition, generation, first_offset, last_offset, kind FROM gap",
-        """SELECT topic, partition, generation, "offset", key, value, headers, reason FROM dead_letter""",
+        """SELECT topic, partition, generation, "offset", key, value, headers, reason, path, rule
+           FROM dead_letter""",
     )  # type: ignore[arg-type]
 )
 

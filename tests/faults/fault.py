@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from tests.faults.field import Field
+from tests.faults.servers import Ground
 
 AFTER_A_PROCESS_S = 15.0
 """How soon all must be taken after a tracker died."""
@@ -24,3 +25,5 @@ class Fault(NamedTuple):
     """Whether the trackers' counters must agree with the tables: no tracker ended and every COMMIT was answered."""
     long: bool = False
     """Whether it takes too long for every run of the tests."""
+    ground: Ground = "stack"
+    """The servers that it needs."""

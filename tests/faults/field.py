@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -18,13 +18,13 @@ from confluent_kafka import KafkaException
 from pydantic import SecretStr
 
 from events import samples
-from infra.devstack import Stack
 from services import kafka
 from services.database import migrate
 from services.settings import Settings
 from tests.faults.auditor import audit, audit_committed, audit_metrics, audit_words
 from tests.faults.evidence import QUIET, Log, PartitionLog, Tables, committed, ends, read_log, tables
 from tests.faults.proxy import Proxy, proxied, proxied_kafka
+from tests.faults.servers import Servers
 from tests.faults.wire import PostgreSQL
 from tests.running import Process, free_port, publish, publish_elsewhere, until
 
@@ -36,10 +36,24 @@ PARTITIONS = 3
 BATCH_RECORDS = 20
 RESTART_PAUSE_S = 0.1
 STOP_LIMIT_S = 15
+SHARED_LIMIT_S = 45
+"""How long it may take until every tracker has partitions, and something of them."""
 LIFE_LIMIT_S = 100_000
 LOOK_S = 0.05
 CAME_BACK_LIMIT_S = 90
 """How long lag may take to fall to zero before a fault counts as not overcome; the targets are shorter."""
+
+
+# What a tracker's process does first: here it can be killed at named points; of another release it takes all of ours.
+_WITH_POINTS = "import tests.faults.killing as killing\nkilling.listen({0!r})"
+_OF_A_RELEASE = """
+import os
+os.chdir({0!r})
+from events import codec
+from services import tracker
+for module in (codec, tracker):
+    assert module.__file__.startswith({0!r}), f"took {{module.__file__}} instead of what is in {0}"
+"""
 
 
 class Reading(NamedTuple):
@@ -64,7 +78,9 @@ class Endured(NamedTuple):
 class Tracked:
     """A place for one tracker, in which a new one is started whenever it ended, as a supervisor does."""
 
-    def __init__(self, settings: Settings, folder: Path, name: str, *, known: bool) -> None:
+    def __init__(
+        self, settings: Settings, folder: Path, name: str, *, known: bool = True, release: Path | None = None
+    ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
         self._settings = settings.model_copy(
@@ -74,7 +90,7 @@ class Tracked:
                 "group_instance_id": name if known else None,
             }
         )
-        self._first = f"import tests.faults.killing as killing\nkilling.listen({str(folder)!r})"
+        self._first = _OF_A_RELEASE.format(str(release)) if release else _WITH_POINTS.format(str(folder))
         self.process = self._start()
         self.codes: list[int] = []
         self.died_at = 0.0
@@ -96,6 +112,14 @@ class Tracked:
         """Wait until the process that runs now has partitions."""
         await until(self.process.metrics_answer, STOP_LIMIT_S, "a tracker to answer", self.log)
 
+    async def taken(self) -> float:
+        """Return how many records the process that runs now has taken."""
+        try:
+            shown = await self.process.metrics()
+        except OSError:  # it is not that far
+            return 0
+        return sum(float(line.split()[-1]) for line in shown.splitlines() if line.startswith("claimpath_records_total"))
+
     async def stop(self) -> None:
         """Stop it in order, for good."""
         await self._let_go()
@@ -116,9 +140,14 @@ class Tracked:
 class Field:
     """Owns the trackers, and what is known of the log and of the time before a fault."""
 
-    def __init__(self, stack: Stack, proxies: tuple[Proxy, Proxy], direct: Settings, folder: Path, seed: int) -> None:
-        self.stack = stack
-        self.kafka, self.postgres = proxies
+    def __init__(
+        self, servers: Servers, brokers: Sequence[Proxy], postgres: Proxy, direct: Settings, folder: Path, seed: int
+    ) -> None:
+        self.servers = servers
+        self.stack = servers.stack
+        self.kafka = brokers[0]
+        """The proxy before Kafka; on a cluster, that before its first broker."""
+        self.postgres = postgres
         self.direct = direct
         self.folder = folder
         self.seed = seed
@@ -128,7 +157,7 @@ class Field:
         server = urlsplit(url)
         self.told = direct.model_copy(
             update={
-                "kafka": self.kafka.address,
+                "kafka": ",".join(proxy.address for proxy in brokers),
                 "database_url": SecretStr(url.replace(f"{server.hostname}:{server.port}", self.postgres.address)),
             }
         )
@@ -146,7 +175,7 @@ class Field:
         """Publish the next records, some with another client, whose partitions for the same claims are others."""
         messages = self.take(number)
         if self.chance.random() < 0.5:
-            await publish(self.direct, messages)
+            await publish(self.direct, messages, acks="all")
         else:
             await asyncio.to_thread(publish_elsewhere, self.direct, messages, **QUIET)
 
@@ -173,10 +202,10 @@ class Field:
             over.set()
             await task
 
-    def start(self, name: str, *, known: bool = True) -> Tracked:
-        """Start a tracker and keep it running, known to the group by its name or not."""
+    def start(self, name: str, *, known: bool = True, release: Path | None = None) -> Tracked:
+        """Start a tracker and keep it running, known to the group by its name or not, of another release or of ours."""
         assert name not in self.trackers, f"{name} is running"
-        self.trackers[name] = Tracked(self.told, self.folder, name, known=known)
+        self.trackers[name] = Tracked(self.told, self.folder, name, known=known, release=release)
         return self.trackers[name]
 
     @asynccontextmanager
@@ -193,6 +222,15 @@ class Field:
     async def stop(self, *names: str) -> None:
         """Stop trackers in order; without a name, all of them."""
         await asyncio.gather(*(self.trackers.pop(name).stop() for name in names or [*self.trackers]))
+
+    async def all_take(self) -> None:
+        """Wait until every tracker has taken records since now; needs `publishing`."""
+        before = {each: await each.taken() for each in self.trackers.values()}
+
+        async def do() -> bool:
+            return all([await each.taken() > taken for each, taken in before.items()])
+
+        await until(do, SHARED_LIMIT_S, f"every tracker to take records (seed {self.seed})", self._newest_log())
 
     def any_tracker(self) -> Tracked:
         """Return one of the trackers."""
@@ -275,6 +313,8 @@ class Field:
         return {place[:2]: part for place, part in self.log.items() if place[2] == self.generations.get(place[:2], 1)}
 
     async def _reading(self) -> Reading:
+        for each in self.trackers.values():
+            await each.joined()
         await self.read()
         shown = {each.process.pid: await each.process.metrics() for each in self.trackers.values()}
         return Reading(await tables(self.direct.database_url.get_secret_value()), shown)
@@ -282,50 +322,51 @@ class Field:
     async def audited(self, before: Reading | None = None) -> list[str]:
         """Return all that is not as promised; with an earlier reading, what was counted since is looked at too."""
         told = await asyncio.to_thread(committed, self.direct.kafka, self.direct.group, self.topics)
-        for each in self.trackers.values():
-            await each.joined()
         after = self._last = await self._reading()
         found = audit(self.log, after.tables) + audit_committed(told, after.tables)
         if before and before.expositions.keys() == after.expositions.keys():
             found += audit_metrics(before.expositions.values(), after.expositions.values(), before.tables, after.tables)
-        return found + audit_words(self._canaries(), self._said() | {"metrics": "".join(after.expositions.values())})
+        said = self._said() | {"metrics": "".join(after.expositions.values())}
+        said["refusals"] = "".join(row["path"] + row["rule"] for row in after.tables.dead_letter)
+        return found + audit_words(self._canaries(), said)
 
     def _canaries(self) -> set[str]:
         return {f"CLM-{self.seed}-", '"p_', "p_other"}
 
     def _said(self) -> dict[str, str]:
-        logs = [*self.folder.glob("*.log"), *(server.log for server in self.stack.status())]
-        return {log.name: log.read_text(errors="replace") for log in logs}
+        logs = [*self.folder.glob("*.log"), *self.servers.logs]
+        return {str(log): log.read_text(errors="replace") for log in logs}
 
     def _newest_log(self) -> Path | None:
         return max(self.folder.glob("*.log"), key=lambda log: log.stat().st_mtime, default=None)
 
 
 @asynccontextmanager
-async def field_on(stack: Stack, folder: Path, seed: int) -> AsyncIterator[Field]:
-    """Open a field with a database and topics of its own on a stack, and two trackers that wait for records."""
+async def field_on(servers: Servers, folder: Path, seed: int) -> AsyncIterator[Field]:
+    """Open a field with a database and topics of its own on servers, and two trackers that wait for records."""
     name = f"field_{seed}_{uuid.uuid4().hex[:8]}"
-    server = urlsplit(stack.database_url)
-    owner = await asyncpg.connect(stack.database_url, timeout=STOP_LIMIT_S)
+    server = urlsplit(servers.database_url)
+    owner = await asyncpg.connect(servers.database_url, timeout=STOP_LIMIT_S)
     try:
         await owner.execute(f"CREATE DATABASE {name}")
     finally:
         await owner.close()
     direct = Settings(
-        kafka=stack.kafka,
+        kafka=servers.kafka,
         database_url=SecretStr(urlunsplit(server._replace(path=f"/{name}"))),
         topic_prefix=f"{name}-",
         partitions=PARTITIONS,
+        replication=servers.replication,
         group=name,
         batch_records=BATCH_RECORDS,
     )
     await migrate(direct)
     await kafka.create_topics(direct)
     async with (
-        proxied_kafka(stack.kafka) as (to_kafka,),
+        proxied_kafka(servers.kafka) as to_kafka,
         proxied(f"{server.hostname}:{server.port}", PostgreSQL) as to_postgres,
     ):
-        field = Field(stack, (to_kafka, to_postgres), direct, folder, seed)
+        field = Field(servers, to_kafka, to_postgres, direct, folder, seed)
         try:
             for tracker in ("first", "second"):
                 field.start(tracker)

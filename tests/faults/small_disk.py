@@ -69,6 +69,11 @@ class SmallDisk:
         return f"postgresql://{user}:{self._password}@127.0.0.1:{self._port}/{database}"
 
     @property
+    def log(self) -> Path:
+        """What the server says."""
+        return self._server.log
+
+    @property
     def is_running(self) -> bool:
         """Whether there is a server; one that recovers refuses connections for a while."""
         return self._server.find() is not None

@@ -14,6 +14,7 @@ import psutil  # type: ignore[import-untyped]
 from infra.devstack import Stack
 from tests.faults.evidence import ends
 from tests.faults.field import Field, field_on
+from tests.faults.servers import Servers
 
 SECONDS = 3_600
 RECORDS_A_SECOND = 60
@@ -30,7 +31,7 @@ async def soak(seconds: float, seed: int) -> dict[str, Any]:
     samples: dict[str, list[tuple[float, float, int]]] = {}
     lags = []
     with tempfile.TemporaryDirectory() as folder, Stack() as stack:
-        async with field_on(stack, Path(folder), seed) as field:
+        async with field_on(Servers(stack), Path(folder), seed) as field:
             pids = {name: each.process.pid for name, each in field.trackers.items()}
             started = time.monotonic()
             async with field.publishing(pause_s=0.5, number=RECORDS_A_SECOND // 2):

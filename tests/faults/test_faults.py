@@ -5,14 +5,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from infra.devstack import Stack
-from tests.faults.catalogue import FAULTS
+from tests.faults.catalogue import COMMON
 from tests.faults.fault import Fault
 from tests.faults.field import Field, field_on
+from tests.faults.servers import Servers
 
 SEED = 20_261_124
 LEAST = 30
 """So many faults strike in every run of the tests."""
-SHORT = [fault for fault in FAULTS if not fault.long]
+SHORT = [fault for fault in COMMON if not fault.long]
 
 pytestmark = [
     pytest.mark.expects_error_logs,  # of our own publisher, while Kafka is away
@@ -24,7 +25,7 @@ pytestmark = [
 async def field(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Field]:
     """Two trackers on servers that may be stopped, behind proxies."""
     with Stack(quick_jit=True) as stack:
-        async with field_on(stack, tmp_path_factory.mktemp("field"), SEED) as opened:
+        async with field_on(Servers(stack), tmp_path_factory.mktemp("field"), SEED) as opened:
             yield opened
 
 
