@@ -25,9 +25,9 @@ from tests.conftest import address_of, run_as_owner
 from tests.faults import auditor
 from tests.faults.auditor import audit, audit_committed, audit_metrics, audit_words
 from tests.faults.evidence import QUIET, Kept, Log, PartitionLog, Tables, committed, read_log, read_tables, tables
-from tests.faults.violations import PLANTS, Plant
 from tests.faults.said import is_beyond_doubt
 from tests.faults.said import said as read_record
+from tests.faults.violations import PLANTS, Plant
 from tests.running import caught_up, producer, publish, send, tracker
 
 SEED = 20_261_126
