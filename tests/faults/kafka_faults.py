@@ -14,7 +14,7 @@ from events.samples import Message
 from infra.devstack import Stack
 from services import kafka
 from tests.faults.evidence import QUIET
-from tests.faults.fault import AFTER_A_PROCESS_S, Fault
+from tests.faults.fault import AFTER_A_PROCESS_S, Fault, Runs
 from tests.faults.field import BURST, Field
 from tests.faults.postgres_faults import network
 from tests.faults.process_faults import all_die
@@ -151,20 +151,20 @@ async def restore(field: Field) -> int:
     return 1
 
 
-def _loses(what: str, kind: int, *, long: bool = False) -> Fault:
-    return Fault(f"Kafka's answers to {what} are lost", "network to Kafka", partial(lose_answers, kind), long=long)
+def _loses(what: str, kind: int, *, runs: Runs = "always") -> Fault:
+    return Fault(f"Kafka's answers to {what} are lost", "network to Kafka", partial(lose_answers, kind), runs=runs)
 
 
 KAFKA_FAULTS = (
     Fault("Kafka is killed and started", "Kafka", partial(restart, Stack.kill_kafka)),
-    Fault("Kafka is stopped in order and started", "Kafka", partial(restart, Stack.stop_kafka), long=True),
+    Fault("Kafka is stopped in order and started", "Kafka", partial(restart, Stack.stop_kafka), runs="in the campaign"),
     _loses("offset commits", OFFSET_COMMIT),
-    _loses("fetches", FETCH, long=True),
-    _loses("heartbeats", HEARTBEAT),
+    _loses("fetches", FETCH, runs="seldom"),
+    _loses("heartbeats", HEARTBEAT, runs="in the campaign"),
     *network("kafka", "Kafka"),
     Fault("publishers abort and commit transactions", "topics", transactions, counts_hold=True),
     Fault("Kafka deletes what no tracker has read", "topics", retention, AFTER_A_PROCESS_S),
-    Fault("a topic is deleted and made anew", "topics", make_anew, long=True),
+    Fault("a topic is deleted and made anew", "topics", make_anew, runs="in the campaign"),
     Fault("topics get more partitions", "topics", add_partitions),
     Fault("an old backup takes PostgreSQL's place", "backup", restore),
 )

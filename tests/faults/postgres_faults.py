@@ -9,7 +9,7 @@ from functools import partial
 import psutil  # type: ignore[import-untyped]
 
 from infra.devstack import Stack
-from tests.faults.fault import Fault
+from tests.faults.fault import Fault, Runs
 from tests.faults.field import Field
 from tests.faults.proxy import Proxy
 from tests.running import until
@@ -130,31 +130,41 @@ def network(which: str, name: str) -> tuple[Fault, ...]:
     kind = f"network to {name}"
 
     def fault(
-        what: str, act: Callable[[Proxy], None], seconds: float, *, long: bool = False, harmless: bool = False
+        what: str, act: Callable[[Proxy], None], seconds: float, *, runs: Runs = "always", harmless: bool = False
     ) -> Fault:
         return Fault(
             f"the network to {name} {what}",
             kind,
             partial(disturb, which, act, seconds),
-            long=long,
+            runs=runs,
             counts_hold=harmless,
         )
 
     return (
-        fault("is late", be_late, AWAY_S, harmless=True),
-        fault("is slow", be_slow, AWAY_S, harmless=True),
+        fault("is late", be_late, AWAY_S, runs="in the campaign", harmless=True),
+        fault("is slow", be_slow, AWAY_S, runs="in the campaign", harmless=True),
         fault("closes every connection", Proxy.cut, 0.2),
         fault("resets every connection", Proxy.reset, 0.2),
         fault("refuses for a while", refuse_and_cut, AWAY_S),
-        fault("swallows everything for a while", Proxy.black_hole, AWAY_S, long=which == "postgres"),
-        fault("swallows everything for long", Proxy.black_hole, BLACK_S, long=True),
+        fault(
+            "swallows everything for a while",
+            Proxy.black_hole,
+            AWAY_S,
+            runs="in the campaign" if which == "postgres" else "always",
+        ),
+        fault("swallows everything for long", Proxy.black_hole, BLACK_S, runs="seldom"),
     )
 
 
 POSTGRES_FAULTS = (
     Fault("PostgreSQL is stopped at once and started", "PostgreSQL", partial(restart, signal.SIGQUIT)),
     Fault("PostgreSQL is killed and started", "PostgreSQL", partial(restart, signal.SIGKILL)),
-    Fault("PostgreSQL is stopped in order and started", "PostgreSQL", partial(restart, signal.SIGINT)),
+    Fault(
+        "PostgreSQL is stopped in order and started",
+        "PostgreSQL",
+        partial(restart, signal.SIGINT),
+        runs="in the campaign",
+    ),
     Fault("PostgreSQL is frozen for seconds", "PostgreSQL", freeze, counts_hold=True),
     Fault("connections to PostgreSQL are terminated at random", "PostgreSQL", terminate),
     Fault("a lock is held against all who write", "PostgreSQL", hold_locks, counts_hold=True),

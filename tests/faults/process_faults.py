@@ -128,6 +128,6 @@ PROCESS_FAULTS = (
     Fault("a tracker is replaced in order", "SIGTERM", replace, AFTER_A_PROCESS_S),
     Fault("trackers come and go in a storm of rebalances", "rebalance", storm, AFTER_A_PROCESS_S),
     Fault("a tracker is frozen and wakes as a zombie", "SIGSTOP", partial(freeze, FROZEN_S)),
-    Fault("a tracker is frozen for a minute", "SIGSTOP", partial(freeze, FROZEN_LONG_S), long=True),
-    Fault("a tracker is frozen inside its transaction", "SIGSTOP", freeze_inside, long=True),
+    Fault("a tracker is frozen for a minute", "SIGSTOP", partial(freeze, FROZEN_LONG_S), runs="seldom"),
+    Fault("a tracker is frozen inside its transaction", "SIGSTOP", freeze_inside, runs="seldom"),
 )

@@ -13,7 +13,7 @@ from tests.faults.small_disk import MayNotMount
 from tests.faults.version_faults import NoHistory
 
 SEED = 20_261_125
-SHORT = [fault for fault in EXTREME if not fault.long]
+SHORT = [fault for fault in EXTREME if fault.runs == "always"]
 
 pytestmark = [
     pytest.mark.expects_error_logs,  # of our own publisher, while a broker is away

@@ -13,7 +13,7 @@ from tests.faults.servers import Servers
 SEED = 20_261_124
 LEAST = 30
 """So many faults strike in every run of the tests."""
-SHORT = [fault for fault in COMMON if not fault.long]
+SHORT = [fault for fault in COMMON if fault.runs == "always"]
 
 pytestmark = [
     pytest.mark.expects_error_logs,  # of our own publisher, while Kafka is away
