@@ -10,6 +10,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from asyncpg.exceptions import PostgresError
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -138,7 +139,11 @@ def sqlstate(error: BaseException) -> str | None:
 
 def innermost(error: BaseException) -> BaseException:
     """Return the driver's own error, which SQLAlchemy wraps twice."""
-    while (inner := getattr(error, "orig", None) or error.__cause__) is not None:
+    # Not what the driver met in its turn, as a connection that was reset: that has no code, and says less.
+    while not isinstance(error, PostgresError):
+        inner = getattr(error, "orig", None) or error.__cause__
+        if inner is None:
+            break
         error = inner
     return error
 
