@@ -23,8 +23,9 @@ _FILL_LOG = "SELECT count(pg_logical_emit_message(false, 'fault', repeat('x', 1_
 
 
 async def fill(field: Field) -> int:
-    """Leave no room for tables to grow; say how often a tracker met that."""
+    """Leave no room for tables to grow; say how often a tracker met that. They wait, and none of them ends."""
     disk, before = _disk(field), _refused(field)
+    processes = [each.process for each in field.trackers.values()]
     # A new segment of the log, so that the log is not what needs room first.
     await field.sql("SELECT pg_switch_wal()")
     await field.sql("SELECT pg_logical_emit_message(true, 'fault', 'makes the segment')")
@@ -34,6 +35,7 @@ async def fill(field: Field) -> int:
         await asyncio.sleep(FULL_S)
         assert disk.is_running, "it was the log that needed room"
         disk.free()
+    assert [each.process for each in field.trackers.values()] == processes, f"a tracker ended (seed {field.seed})"
     return _refused(field) - before
 
 
@@ -81,6 +83,6 @@ def _disk(field: Field) -> SmallDisk:
 _fault = partial(Fault, kind="disk", ground="small disk")
 
 DISK_FAULTS = (
-    _fault("PostgreSQL's disk is full for a while", strike=fill),
+    _fault("PostgreSQL's disk is full for a while", strike=fill, counts_hold=True),
     _fault("PostgreSQL's log has no room and it panics", strike=fill_log),
 )
