@@ -16,7 +16,9 @@ from infra.devstack import Stack
 from tests.faults.catalogue import EXTREME, FAULTS
 from tests.faults.fault import Fault
 from tests.faults.field import Field, field_on
-from tests.faults.servers import servers_for
+from tests.faults.servers import Servers, servers_for
+from tests.faults.small_disk import MayNotMount
+from tests.faults.version_faults import NoHistory
 
 FAULTS_A_FIELD = 25
 """After so many, everything begins anew: the audit reads all of a field's log each time."""
@@ -51,12 +53,23 @@ async def campaign(faults: Sequence[Fault], seed: int) -> list[dict[str, Any]]:
         for ground, group in groupby(by_ground, key=lambda fault: fault.ground):
             left = iter([*group])
             while part := list(islice(left, FAULTS_A_FIELD)):
-                with servers_for(ground, stack) as servers, tempfile.TemporaryDirectory() as folder:
-                    async with field_on(servers, Path(folder), seed + len(struck)) as field:
-                        for fault in part:
-                            struck.append(await _strike(field, fault))
-                            print(json.dumps(struck[-1]), flush=True)
+                try:
+                    with servers_for(ground, stack) as servers:
+                        struck += await _on_a_field(servers, part, seed + len(struck))
+                except MayNotMount as reason:
+                    struck += [_said({"fault": fault.sentence, "skipped": str(reason)}) for fault in part]
     return struck
+
+
+async def _on_a_field(servers: Servers, faults: Sequence[Fault], seed: int) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        async with field_on(servers, Path(folder), seed) as field:
+            return [_said(await _strike(field, fault)) for fault in faults]
+
+
+def _said(told: dict[str, Any]) -> dict[str, Any]:
+    print(json.dumps(told), flush=True)
+    return told
 
 
 async def _strike(field: Field, fault: Fault) -> dict[str, Any]:
@@ -64,6 +77,8 @@ async def _strike(field: Field, fault: Fault) -> dict[str, Any]:
     started = time.monotonic()
     try:
         endured = await field.endure(fault)
+    except NoHistory as reason:
+        return {"fault": fault.sentence, "skipped": str(reason)}
     except AssertionError as error:
         return told | {"violations": [f"it did not come back: {error}"[:2_000]]}
     if not endured.fired:
@@ -91,7 +106,7 @@ def main() -> None:
     if given.only:
         faults = list(islice(cycle([fault for fault in FAULTS if given.only in fault.sentence]), given.count))
     struck = asyncio.run(campaign(faults, given.seed))
-    raise SystemExit(any(each["violations"] for each in struck))
+    raise SystemExit(any(each.get("violations") for each in struck))
 
 
 if __name__ == "__main__":

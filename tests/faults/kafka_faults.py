@@ -21,7 +21,7 @@ from tests.faults.process_faults import all_die
 from tests.faults.wire import FETCH, HEARTBEAT, OFFSET_COMMIT
 from tests.running import until
 
-KAFKA_LIMIT_S = 20
+KAFKA_LIMIT_S = 40
 AWAY_S = 2.0
 DROPPED_S = 3.0
 TRANSACTIONS = 4

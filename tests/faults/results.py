@@ -23,6 +23,8 @@ def _faults(told: Told) -> dict[str, Any]:
     by_kind: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
     by_sentence: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
     last_of_field: dict[int, Mapping[str, int]] = {}
+    skipped = {each["fault"]: each["skipped"] for each in told if "skipped" in each}
+    told = [each for each in told if "skipped" not in each]
     for each in told:
         by_kind[each["kind"]].append(each)
         by_sentence[each["fault"]].append(each)
@@ -36,6 +38,7 @@ def _faults(told: Told) -> dict[str, Any]:
         "kinds": {kind: _recovery(struck) for kind, struck in sorted(by_kind.items())},
         "sentences": {sentence: _recovery(struck) for sentence, struck in sorted(by_sentence.items())},
         "outcomes": dict(outcomes),
+        "skipped": skipped,
         "violations": [violation for each in told for violation in each["violations"]],
         "late": [
             f"{each['fault']}: {each['recovery_s']} s" for each in told if each.get("recovery_s", 0) >= each["limit_s"]
@@ -91,6 +94,9 @@ def _page_faults(part: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield from _table("kind", part["kinds"])
     yield ""
+    if part["skipped"]:
+        yield f"Not to be had on this machine: {'; '.join(part['skipped'])}."
+        yield ""
     yield f"Later than their limit: {'; '.join(part['late']) or 'none'}."
     yield ""
     yield from _table("fault", part["sentences"])
