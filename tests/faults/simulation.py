@@ -10,6 +10,7 @@ import json
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from base64 import b64decode
 from collections import Counter
@@ -212,10 +213,17 @@ def _divided(server: str, given: argparse.Namespace) -> Summary:
         count = min(each, given.seed + given.count - first)
         address = asyncio.run(_database(server, f"simulation_{number}"))
         words = ["--seed", str(first), "--count", str(count), "--database", address]
-        children.append(
-            subprocess.Popen([sys.executable, "-m", "tests.faults.simulation", *words], stdout=subprocess.PIPE)
-        )
-    parts = [Summary(**json.loads(child.communicate()[0].splitlines()[-1])) for child in children]
+        # A file, since nobody reads what they say before they end.
+        output = tempfile.TemporaryFile()  # noqa: SIM115
+        command = [sys.executable, "-m", "tests.faults.simulation", *words]
+        children.append((subprocess.Popen(command, stdout=output), output))
+    parts = []
+    for child, output in children:
+        child.wait()
+        output.seek(0)
+        *failed, summary = output.read().decode().splitlines()
+        print("\n".join(failed))
+        parts.append(Summary(**json.loads(summary)))
     return Summary(
         sum(part.schedules for part in parts),
         given.seed,
