@@ -19,6 +19,8 @@ FROZEN_S = 13.0
 """Longer than Kafka waits for a silent member of the group (10 s)."""
 FROZEN_LONG_S = 60.0
 STORM = 4
+AFTER_A_STORM_S = 30.0
+"""One that died in the middle of a rebalance is waited for as long as that may take, and then still its session."""
 
 
 async def die_at(point: str, field: Field) -> int:
@@ -126,7 +128,7 @@ PROCESS_FAULTS = (
     Fault("trackers are killed at any moment", "kill -9", die_at_random, AFTER_A_PROCESS_S),
     Fault("all trackers are killed at once", "kill -9", all_die, AFTER_A_PROCESS_S),
     Fault("a tracker is replaced in order", "SIGTERM", replace, AFTER_A_PROCESS_S),
-    Fault("trackers come and go in a storm of rebalances", "rebalance", storm, AFTER_A_PROCESS_S),
+    Fault("trackers come and go in a storm of rebalances", "rebalance", storm, AFTER_A_STORM_S),
     Fault("a tracker is frozen and wakes as a zombie", "SIGSTOP", partial(freeze, FROZEN_S)),
     Fault("a tracker is frozen for a minute", "SIGSTOP", partial(freeze, FROZEN_LONG_S), runs="seldom"),
     Fault("a tracker is frozen inside its transaction", "SIGSTOP", freeze_inside, runs="seldom"),
