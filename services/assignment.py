@@ -14,6 +14,8 @@ from services.positions import BehindError, Gap, Item, Place, Run
 
 KAFKA_LIMIT_S: Final = 10.0
 """For one answer of Kafka; aiokafka itself may wait for ever."""
+FETCH_PAUSE_S: Final = 1.0
+"""After a record that cannot be read, which FastStream would ask for again at once, thousands of times a second."""
 
 Record = ConsumerRecord[bytes, bytes]
 Fetch = Callable[[AIOKafkaConsumer], Awaitable[tuple[Record, ...]]]
@@ -106,13 +108,15 @@ class Assignment:
                 return await fetch(consumer)
             except BaseException as error:
                 if not isinstance(error, asyncio.CancelledError):
-                    # A record that cannot be read at all holds its partition up, and who is called must know why.
+                    # A record that cannot be read at all holds us up, and who is called must know why.
                     _log.error("records cannot be fetched", error=describe_error(error))
                 # Nothing else runs between the failure and this.
                 for partition, expected in list(self._expected.items()):
                     self._seek(partition, expected)
                 # What was missing before was not looked for in vain.
                 self._holes.clear()
+                if not isinstance(error, KafkaError | asyncio.CancelledError):  # for those it waits by itself
+                    await asyncio.sleep(FETCH_PAUSE_S)
                 raise
 
         return fetch_or_go_back

@@ -17,13 +17,17 @@ UNSHARED_LIMIT_S: Final = 12.0
 
 
 class Progress:
-    """Owns the times by which the watchdog judges; ``topics`` are Kafka's names and ours."""
+    """Owns the times by which the watchdog judges; ``topics`` are Kafka's names and ours.
 
-    def __init__(self, topics: Mapping[str, str]) -> None:
+    A tracker that the group knows by its name is at first given back what it had, whatever the topics have by now.
+    """
+
+    def __init__(self, topics: Mapping[str, str], *, is_known_by_name: bool = False) -> None:
         self._topics = topics
         self._alive_at = time.monotonic()
         self._short_since: float | None = None
         self._shared: dict[str, int] = {}
+        self._is_given_back = is_known_by_name
         self._unshared_since: float | None = None
         # Of each partition, the runs under way: where each ends, and its first record's time.
         self._under_way: defaultdict[TopicPartition, deque[tuple[int, int]]] = defaultdict(deque)
@@ -86,8 +90,9 @@ class Progress:
         return self._short_since is not None and time.monotonic() - self._short_since > ANEW_LIMIT_S
 
     def note_shared(self, partitions: Mapping[str, int]) -> None:
-        """Note how many partitions each topic has as the group shares them."""
-        self._shared = dict(partitions)
+        """Note how many partitions each topic has as the group shares them, unless it only gave back what it had."""
+        self._shared = {} if self._is_given_back else dict(partitions)
+        self._is_given_back = False
         self._unshared_since = None
 
     def others_are_shared(self, partitions: Mapping[str, int]) -> bool:

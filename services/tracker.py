@@ -149,7 +149,7 @@ class Tracker(ConsumerRebalanceListener):
         self._cluster_id = cluster_id
         self._topics = kafka.our_names(settings)
         self._assignment = Assignment(self._item)
-        self._progress = Progress(self._topics)
+        self._progress = Progress(self._topics, is_known_by_name=settings.group_instance_id is not None)
         self._breaker = Breaker(on=settings.breaker)
         self._lanes = [
             Lane(
@@ -336,7 +336,7 @@ class Tracker(ConsumerRebalanceListener):
                 await self._hand_over(await self._assignment.tails())
         self._progress.see(await self._assignment.lag())
         if self._progress.others_are_shared(self._partitions()):
-            _log.warning("joining the group anew: topics have other partitions than it shares")
+            _log.warning("joining the group anew: topics have other partitions than it is known to share")
             self._kafka().subscribe([*self._topics], listener=self)
         if self._progress.a_topic_is_anew:
             self.end(STALLED, "a topic ends below our position: it was made anew, and the next start reads it")

@@ -33,7 +33,7 @@ KINDS = (
     "dead letter: conflict",
     "dead letter: unprocessable",
     "says: batch is tried again",
-    "says: joining the group anew: topics have other partitions than it shares",
+    "says: joining the group anew: topics have other partitions than it is known to share",
     "says: going back to the position in PostgreSQL",
     "says: lag is not to be had",
     "says: positions are not to be had yet",
@@ -95,7 +95,7 @@ def test_partitions_that_come_while_positions_are_read_are_taken(database_url: s
     assert [outcome.violations for outcome in outcomes if outcome.violations] == []
     assert (
         sum(
-            outcome.fired["says: joining the group anew: topics have other partitions than it shares"]
+            outcome.fired["says: joining the group anew: topics have other partitions than it is known to share"]
             for outcome in outcomes
         )
         > 0

@@ -73,3 +73,16 @@ def test_partitions_that_nobody_shares_out_are_noticed(monkeypatch: pytest.Monke
     assert not progress.others_are_shared({TOPIC: 4})
     progress.note_shared({TOPIC: 4})
     assert not progress.others_are_shared({TOPIC: 4})
+
+
+def test_what_a_tracker_is_given_back_may_be_less_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is known by its name joins the group anew after its start, once: only then all is shared out."""
+    monkeypatch.setattr("services.progress.UNSHARED_LIMIT_S", 0.05)
+    progress = Progress({TOPIC: TOPIC}, is_known_by_name=True)
+    progress.note_shared({TOPIC: 4})
+    assert not progress.others_are_shared({TOPIC: 4})
+    time.sleep(0.06)
+    assert progress.others_are_shared({TOPIC: 4})
+    progress.note_shared({TOPIC: 4})
+    time.sleep(0.06)
+    assert not progress.others_are_shared({TOPIC: 4})
