@@ -81,7 +81,7 @@ def _run(part: str, commands: Sequence[Command], seed: int) -> bool:
     running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for command in commands]
     told = [json.loads(line) for each in running for line in each.communicate()[0].splitlines() if line.startswith("{")]
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    known[part] = {
+    run = {
         "commit": _commit(),
         "day": datetime.now(UTC).date().isoformat(),
         "machine": f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
@@ -89,6 +89,8 @@ def _run(part: str, commands: Sequence[Command], seed: int) -> bool:
         "seconds": round(time.monotonic() - started),
         **summaries[part](told),
     }
+    # The newest first; of those before it the page keeps a line.
+    known[part] = [run, *known.get(part, [])]
     RESULTS.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
     return all(each.returncode == 0 for each in running)
 

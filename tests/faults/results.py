@@ -71,13 +71,18 @@ summaries: Final[dict[str, Callable[[Told], dict[str, Any]]]] = {
 }
 
 
-def page(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the page in Markdown."""
+def page(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Return the page in Markdown: of each part the newest run whole, and a line for each before it."""
     told = {"faults": _page_faults, "schedules": _page_schedules, "orders": _page_orders, "damage": _page_damage}
     parts = [HEAD]
     for part, tell in {**told, "soak": _page_soak}.items():
         if part in results:
-            parts.append("\n".join([*tell(results[part]), "", _origin(results[part]), ""]))
+            newest, *before = results[part]
+            lines = [*tell(newest), "", _origin(newest), ""]
+            for run in before:
+                title = next(iter(tell(run))).removeprefix("## ")
+                lines += [f"Before: {title}. {_origin(run)}", ""]
+            parts.append("\n".join(lines))
     return "\n".join(parts)
 
 
