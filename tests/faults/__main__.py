@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from tests.faults.results import PAGE, RESULTS, page, summaries
+from tests.faults.results import PAGE, RESULTS, page, summary
 
 ROOT = Path(__file__).parents[2]
 PROCESSES: Final = 2
@@ -22,7 +22,7 @@ Command = list[str]
 
 def _faults(given: Namespace) -> list[Command]:
     return [
-        _module("campaign", count=given.faults // PROCESSES, seed=given.seed + 10_000 * number)
+        _module("campaign", count=(given.faults + number) // PROCESSES, seed=given.seed + 10_000 * number)
         for number in range(PROCESSES)
     ]
 
@@ -87,7 +87,7 @@ def _run(part: str, commands: Sequence[Command], seed: int) -> bool:
         "machine": f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
         "seed": seed,
         "seconds": round(time.monotonic() - started),
-        **summaries[part](told),
+        **summary(part, told, [each.returncode for each in running]),
     }
     # The newest first; of those before it the page keeps a line.
     known[part] = [run, *known.get(part, [])]

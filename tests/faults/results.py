@@ -71,6 +71,17 @@ summaries: Final[dict[str, Callable[[Told], dict[str, Any]]]] = {
 }
 
 
+def summary(part: str, told: Told, codes: Sequence[int]) -> dict[str, Any]:
+    """Return what a part's processes told; one that did not end well found something, whether it said so or not.
+
+    It may have died in the middle, and what it told before is not all that was asked for.
+    """
+    summed = summaries[part](told)
+    if any(codes) and not summed.get("violations"):
+        summed["violations"] = [f"its processes ended with {', '.join(map(str, codes))}"]
+    return summed
+
+
 def page(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """Return the page in Markdown: of each part the newest run whole, and a line for each before it."""
     told = {"faults": _page_faults, "schedules": _page_schedules, "orders": _page_orders, "damage": _page_damage}

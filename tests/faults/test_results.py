@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.faults.results import PAGE, RESULTS, page, summaries
-from tests.faults.soak import measured_of
+from tests.faults.results import PAGE, RESULTS, page, summaries, summary
+from tests.faults.soak import measured_of, not_flat
 
 
 def test_the_page_is_made_of_the_results() -> None:
@@ -35,11 +35,23 @@ def test_a_part_that_ends_before_its_summary_is_a_violation(part: str) -> None:
     assert summaries[part]([])["violations"]
 
 
+@pytest.mark.parametrize("part", summaries)
+def test_a_process_that_did_not_end_well_is_a_violation(part: str) -> None:
+    """One that died after some of its faults, or found a fault that its numbers do not show, does not pass either."""
+    told = {"fault": "it rains", "kind": "weather", "field": 1, "limit_s": 15.0, "violations": []}
+    assert summary(part, [told], [0, 0])["violations"] == []
+    assert summary(part, [told], [0, 1])["violations"] == ["its processes ended with 0, 1"]
+
+
 def test_a_leak_shows_in_the_slope() -> None:
-    """A tracker that keeps 2 MiB an hour is told so, whatever it took to get warm."""
+    """A tracker that keeps 2 MiB an hour is told so, whatever it took to get warm; and one that keeps files open."""
     samples = [
         (float(at), 80.0 + min(at, 600) + max(at - 600, 0) / 1800, 20 + (at > 3000)) for at in range(0, 3600, 10)
     ]
     found = measured_of(samples, 3600)
     assert found["slope_mib_an_hour"] == pytest.approx(2.0)
     assert found["descriptors"] == [20, 21]
+    (memory,) = not_flat("first", found)
+    assert "2.0 MiB" in memory
+    assert not_flat("first", found | {"slope_mib_an_hour": 0.9}) == []
+    assert not_flat("first", found | {"slope_mib_an_hour": 0.9, "descriptors": [20, 40]}) != []
