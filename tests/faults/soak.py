@@ -24,6 +24,8 @@ WARM_UP_SHARE = 0.25
 MIB = 1 << 20
 SLOPE_LIMIT_MIB_AN_HOUR = 1.0
 LAG_LIMIT_RECORDS = 5 * RECORDS_A_SECOND
+DESCRIPTORS_LIMIT = 10
+"""By so many they may differ: connections come and go."""
 
 
 async def soak(seconds: float, seed: int) -> dict[str, Any]:
@@ -47,6 +49,10 @@ async def soak(seconds: float, seed: int) -> dict[str, Any]:
             violations = await field.audited()
             records = sum(len(part.records) for part in field.log.values())
     measured = {name: measured_of(taken, seconds) for name, taken in samples.items()}
+    violations += [said for name, found in measured.items() for said in not_flat(name, found)]
+    violations += [] if alive else ["a tracker ended"]
+    if max(lags) > LAG_LIMIT_RECORDS:
+        violations.append(f"{max(lags)} records were not in PostgreSQL, more than {LAG_LIMIT_RECORDS}")
     return {
         "seed": seed,
         "seconds": round(seconds),
@@ -77,13 +83,26 @@ def measured_of(samples: list[tuple[float, float, int]], seconds: float) -> dict
     }
 
 
+def not_flat(name: str, measured: dict[str, Any]) -> list[str]:
+    """Return what grows of a tracker that should not."""
+    said = []
+    if measured["slope_mib_an_hour"] >= SLOPE_LIMIT_MIB_AN_HOUR:
+        said.append(f"the {name} tracker's memory grows by {measured['slope_mib_an_hour']} MiB an hour")
+    low, high = measured["descriptors"]
+    if high - low > DESCRIPTORS_LIMIT:
+        said.append(f"the {name} tracker has {low} to {high} descriptors")
+    return said
+
+
 def main() -> None:
     """Soak for as long as asked, and print one line of JSON."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    print(json.dumps(asyncio.run(soak(given.seconds, given.seed))))
+    told = asyncio.run(soak(given.seconds, given.seed))
+    print(json.dumps(told))
+    raise SystemExit(bool(told["violations"]))
 
 
 if __name__ == "__main__":
