@@ -254,7 +254,8 @@ class Field:
 
     async def endure(self, fault: Any) -> Endured:  # noqa: ANN401  (a Fault, which knows a Field)
         """Let a fault happen, wait until all is taken, and audit everything."""
-        before = self._last or await self._reading()
+        # One from before may know of trackers that ended since, and their counters with them.
+        before = self._last if self._last and not fault.counts_hold else await self._reading()
         first_end = self._records()
         self.over_at = 0.0
         fired = await fault.strike(self)
@@ -324,14 +325,17 @@ class Field:
         told = await asyncio.to_thread(committed, self.direct.kafka, self.direct.group, self.topics)
         after = self._last = await self._reading()
         found = audit(self.log, after.tables) + audit_committed(told, after.tables)
-        if before and before.expositions.keys() == after.expositions.keys():
+        if before and before.expositions.keys() != after.expositions.keys():
+            found.append("a tracker ended that had no reason to")
+        elif before:
             found += audit_metrics(before.expositions.values(), after.expositions.values(), before.tables, after.tables)
         said = self._said() | {"metrics": "".join(after.expositions.values())}
         said["refusals"] = "".join(row["path"] + row["rule"] for row in after.tables.dead_letter)
         return found + audit_words(self._canaries(), said)
 
     def _canaries(self) -> set[str]:
-        return {f"CLM-{self.seed}-", '"p_', "p_other"}
+        # As JSON has the reference of a patient, and as a message about it might.
+        return {f"CLM-{self.seed}-", "p_other", *(f"{before}p_" for before in "\"' =:(")}
 
     def _said(self) -> dict[str, str]:
         logs = [*self.folder.glob("*.log"), *self.servers.logs]

@@ -22,6 +22,8 @@ BLACK_S = 20.0
 COMMIT_LIMIT_S = 20
 TIMES = 3
 
+_WAITING = "SELECT count(*) FROM pg_locks WHERE relation = 'claim'::regclass AND NOT granted"
+
 
 async def restart(stop: signal.Signals, field: Field) -> int:
     """Stop PostgreSQL under the trackers and start it again after a while."""
@@ -49,14 +51,15 @@ async def terminate(field: Field) -> int:
 
 
 async def hold_locks(field: Field) -> int:
-    """Hold a lock against everybody who writes, as a careless migration does."""
+    """Hold a lock against everybody who writes, as a careless migration does; say how many waited for it."""
     async with field.publishing():
         await asyncio.sleep(0.2)
         async with field.connection() as owner, owner.transaction():
             await owner.execute("LOCK TABLE claim IN ACCESS EXCLUSIVE MODE")
             await asyncio.sleep(HELD_S)
+            waiting: int = await owner.fetchval(_WAITING)
         field.over()
-    return 1
+    return waiting
 
 
 async def freeze(field: Field) -> int:

@@ -6,6 +6,8 @@ import time
 from contextlib import nullcontext
 from functools import partial
 
+import psutil  # type: ignore[import-untyped]
+
 from tests.faults.fault import AFTER_A_PROCESS_S, Fault
 from tests.faults.field import BURST, Field, Tracked
 from tests.faults.killing import POINTS, REBALANCE, SHUTDOWN, arm
@@ -93,6 +95,8 @@ async def freeze_inside(field: Field) -> int:
     victim = field.any_tracker().process
     arm(field.folder, victim.pid, "after the claims are written", 1, signal.SIGSTOP)
     async with field.publishing(pause_s=0.5):
+        stopped = psutil.Process(victim.pid)
+        await until(lambda: stopped.status() == psutil.STATUS_STOPPED, DEATH_LIMIT_S, "a tracker to stop", victim.log)
         await asyncio.sleep(FROZEN_LONG_S + 5)
         victim.send(signal.SIGCONT)
         field.over()
