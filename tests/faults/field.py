@@ -1,6 +1,7 @@
 """The field of a fault: servers behind proxies, supervised trackers, endless records, and the audit of all of it."""
 
 import asyncio
+import signal
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -21,6 +22,8 @@ from events import samples
 from services import kafka
 from services.database import migrate
 from services.settings import Settings
+from services.terminal import UNREACHABLE
+from services.tracker import STALLED
 from tests.faults.auditor import audit, audit_committed, audit_metrics, audit_words
 from tests.faults.evidence import QUIET, Log, PartitionLog, Tables, committed, ends, read_log, tables
 from tests.faults.proxy import Proxy, proxied, proxied_kafka
@@ -40,6 +43,8 @@ SHARED_LIMIT_S = 45
 """How long it may take until every tracker has partitions, and something of them."""
 LIFE_LIMIT_S = 100_000
 LOOK_S = 0.05
+FORESEEN = {-signal.SIGKILL, STALLED, UNREACHABLE}
+"""How a tracker may end that nobody asked to: killed, by its watchdog, or because it cannot start without a server."""
 CAME_BACK_LIMIT_S = 90
 """How long lag may take to fall to zero before a fault counts as not overcome; the targets are shorter."""
 
@@ -93,6 +98,7 @@ class Tracked:
         self._first = _OF_A_RELEASE.format(str(release)) if release else _WITH_POINTS.format(str(folder))
         self.process = self._start()
         self.codes: list[int] = []
+        self._judged = 0
         self.died_at = 0.0
         """When the last one ended, on the clock of ``time.monotonic``."""
         self._task = asyncio.create_task(self._supervise())
@@ -107,6 +113,11 @@ class Tracked:
             self.codes.append(code)
             await asyncio.sleep(RESTART_PAUSE_S)
             self.process = self._start()
+
+    def unforeseen(self) -> list[int]:
+        """Return the exit codes since the last call that no fault explains."""
+        codes, self._judged = self.codes[self._judged :], len(self.codes)
+        return [code for code in codes if code not in FORESEEN]
 
     async def joined(self) -> None:
         """Wait until the process that runs now has partitions."""
@@ -329,6 +340,7 @@ class Field:
             found.append("a tracker ended that had no reason to")
         elif before:
             found += audit_metrics(before.expositions.values(), after.expositions.values(), before.tables, after.tables)
+        found += [f"a tracker ended with {code}" for each in self.trackers.values() for code in each.unforeseen()]
         said = self._said() | {"metrics": "".join(after.expositions.values())}
         said["refusals"] = "".join(row["path"] + row["rule"] for row in after.tables.dead_letter)
         return found + audit_words(self._canaries(), said)
