@@ -142,14 +142,16 @@ def _page_schedules(part: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _page_orders(part: Mapping[str, Any]) -> Iterator[str]:
-    yield f"## Orders: {part['permutations']:,} at random, {part['last_steps']:,} last steps of every small claim"
+    found = len(part.get("violations", ()))
+    counts = f"{part['permutations']:,} at random, {part['last_steps']:,} last steps of every small claim"
+    yield f"## Orders: {counts}, violations: {found}"
     yield ""
     yield "Each with duplicates; each ends in the claim, the history and the rollups that the set of its events makes."
     yield from _violations(part)
 
 
 def _page_damage(part: Mapping[str, Any]) -> Iterator[str]:
-    yield f"## Damaged records: {part['count']:,}"
+    yield f"## Damaged records: {part['count']:,}, violations: {len(part.get('violations', ()))}"
     yield ""
     yield (
         "Only an event that can be kept or a typed refusal came out: "
