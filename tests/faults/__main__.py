@@ -76,13 +76,14 @@ def main() -> int:
 
 def _run(part: str, commands: Sequence[Command], seed: int) -> bool:
     """Run the processes of a part side by side, and keep what they told in place of what was told before."""
-    started = time.monotonic()
+    started, commit = time.monotonic(), _commit()
     print(f"{part} ...", file=sys.stderr)
     running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for command in commands]
     told = [json.loads(line) for each in running for line in each.communicate()[0].splitlines() if line.startswith("{")]
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     run = {
-        "commit": _commit(),
+        # Trackers are started all the while, each from the tree as it is then.
+        "commit": commit if commit == _commit() else f"{commit} to {_commit()}",
         "day": datetime.now(UTC).date().isoformat(),
         "machine": f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
         "seed": seed,
