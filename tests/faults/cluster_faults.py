@@ -81,6 +81,7 @@ async def _lose(field: Field, number: int) -> None:
 async def _come_back(field: Field, number: int, *, whole: bool = True) -> None:
     cluster = _cluster(field)
     await asyncio.to_thread(cluster.start, number)
+    field.over()
     if whole:
         await until(lambda: asyncio.to_thread(cluster.is_whole), WHOLE_LIMIT_S, "every copy to be whole")
 

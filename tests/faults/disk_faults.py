@@ -35,6 +35,7 @@ async def fill(field: Field) -> int:
         await asyncio.sleep(FULL_S)
         assert disk.is_running, "it was the log that needed room"
         disk.free()
+        field.over()
     assert [each.process for each in field.trackers.values()] == processes, f"a tracker ended (seed {field.seed})"
     return _refused(field) - before
 
@@ -63,6 +64,7 @@ async def fill_log(field: Field) -> int:
         panics = _panics(field) - before
         disk.free()
         await until(lambda: asyncio.to_thread(is_back), BACK_LIMIT_S, "PostgreSQL to be back")
+        field.over()
     return panics
 
 

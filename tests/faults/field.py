@@ -343,6 +343,7 @@ class Field:
         found += [f"a tracker ended with {code}" for each in self.trackers.values() for code in each.unforeseen()]
         said = self._said() | {"metrics": "".join(after.expositions.values())}
         said["refusals"] = "".join(row["path"] + row["rule"] for row in after.tables.dead_letter)
+        found += [f"{place} tells of a bug of ours" for place, text in said.items() if "This is a bug of ours" in text]
         return found + audit_words(self._canaries(), said)
 
     def _canaries(self) -> set[str]:
