@@ -8,6 +8,7 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -79,7 +80,10 @@ def _run(part: str, commands: Sequence[Command], seed: int) -> bool:
     started, commit = time.monotonic(), _commit()
     print(f"{part} ...", file=sys.stderr)
     running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for command in commands]
-    told = [json.loads(line) for each in running for line in each.communicate()[0].splitlines() if line.startswith("{")]
+    # All at once: one that nobody listens to would stop in the middle of a word.
+    with ThreadPoolExecutor(len(running)) as readers:
+        output = [*readers.map(lambda each: each.communicate()[0], running)]
+    told = [json.loads(line) for each in output for line in each.splitlines() if line.startswith("{")]
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     run = {
         # Trackers are started all the while, each from the tree as it is then.
