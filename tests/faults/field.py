@@ -119,16 +119,21 @@ class Tracked:
         codes, self._judged = self.codes[self._judged :], len(self.codes)
         return [code for code in codes if code not in FORESEEN]
 
-    async def joined(self) -> None:
-        """Wait until the process that runs now has partitions."""
-        await until(self.process.metrics_answer, STOP_LIMIT_S, "a tracker to answer", self.log)
+    async def shown(self) -> tuple[int, str]:
+        """Return the pid of a process that answers, and what it shows; one that ends meanwhile is not waited for."""
+        told: list[tuple[int, str]] = []
+
+        async def answers() -> bool:
+            with suppress(OSError):
+                told.append((self.process.pid, await self.process.metrics()))
+            return bool(told)
+
+        await until(answers, CAME_BACK_LIMIT_S, "a tracker to answer", self.log)
+        return told[0]
 
     async def taken(self) -> float:
         """Return how many records the process that runs now has taken."""
-        try:
-            shown = await self.process.metrics()
-        except OSError:  # it is not that far
-            return 0
+        _, shown = await self.shown()
         return sum(float(line.split()[-1]) for line in shown.splitlines() if line.startswith("claimpath_records_total"))
 
     async def stop(self) -> None:
@@ -325,10 +330,8 @@ class Field:
         return {place[:2]: part for place, part in self.log.items() if place[2] == self.generations.get(place[:2], 1)}
 
     async def _reading(self) -> Reading:
-        for each in self.trackers.values():
-            await each.joined()
+        shown = dict([await each.shown() for each in self.trackers.values()])
         await self.read()
-        shown = {each.process.pid: await each.process.metrics() for each in self.trackers.values()}
         return Reading(await tables(self.direct.database_url.get_secret_value()), shown)
 
     async def audited(self, before: Reading | None = None) -> list[str]:
