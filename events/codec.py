@@ -159,7 +159,7 @@ class _Envelope(CloudEvent, frozen=True, kw_only=True):
     data: msgspec.Raw
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8_192)
 def _from_wire(target: type, value: object) -> object:
     """Decode money: the only wire type that msgspec does not know. Prices repeat, hence the cache."""
     if not isinstance(value, str):

@@ -1,7 +1,6 @@
 """The tracker: Kafka's records in, lanes to PostgreSQL out; it ends itself rather than stand still."""
 
 import asyncio
-import gc
 import signal
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import codec
-from services import database, kafka, metrics, positions, store
+from services import database, garbage, kafka, metrics, positions, store
 from services.assignment import KAFKA_LIMIT_S, Assignment, Record
 from services.breaker import BREAKER_SHARE, BREAKER_WINDOW, Breaker
 from services.lanes import Lane
@@ -57,8 +56,6 @@ REBALANCE_LIMIT_MS: Final = 15_000
 """How long Kafka waits for every tracker to let go: until its next heartbeat, the revocation, a commit."""
 POLL_LIMIT_MS: Final = 3_600_000
 """How long PostgreSQL may keep us from asking for more before Kafka gives the partitions to others, who wait too."""
-GARBAGE_OBJECTS: Final = 200_000
-"""Made and not yet freed before Python looks for cycles among them."""
 METADATA_LIMIT_MS: Final = 10_000
 """How long a topic made anew, or with more partitions than before, may go unnoticed."""
 RETRY_PAUSE_MS: Final = 500
@@ -74,10 +71,7 @@ async def run(settings: Settings) -> int:
 
     Raises what database and Kafka raise where one cannot be reached at the start.
     """
-    # A batch is thousands of small objects that die together; looking for cycles among them at the usual pace costs a
-    # third of the time of an event.
-    gc.freeze()
-    gc.set_threshold(GARBAGE_OBJECTS)
+    garbage.collect_seldom()
     engine = database.engine(settings, application=APPLICATION, role="claimpath_tracker")
     try:
         await database.require_schema(engine)
@@ -364,7 +358,7 @@ class Tracker(ConsumerRebalanceListener):
         """Track until something ends it; return the exit code. Raises KafkaError where it cannot start."""
         tasks = [asyncio.create_task(lane.run()) for lane in self._lanes]
         self.subscriber.get_msg = self._assignment.all_or_nothing(self.subscriber.get_msg)
-        tasks += [asyncio.create_task(self.beat()), asyncio.create_task(self.watch())]
+        tasks += [asyncio.create_task(each) for each in (self.beat(), self.watch(), garbage.collect_now_and_then())]
         # It returns once the group gave us partitions, for which another member may make us wait.
         start = asyncio.create_task(broker.start())
         for task in (*tasks, start):

@@ -22,7 +22,7 @@ FLOORS = (
     ("services.demo",),
     ("services.demo_screen",),
     ("services.tracker", "services.api", "services.doctor", "services.intake.http", "services.intake.watch"),
-    ("services.lanes", "services.assignment", "services.breaker", "services.progress"),
+    ("services.lanes", "services.assignment", "services.breaker", "services.garbage", "services.progress"),
     ("services.verify", "services.rebuild", "services.dead_letters", "services.show"),
     ("services.publish",),
     ("services.logs", "services.terminal", "services.http_server"),

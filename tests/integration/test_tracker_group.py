@@ -72,3 +72,23 @@ async def test_a_record_that_cannot_be_read_is_told_without_a_flood(
         await caught_up(settings, log=running.log)
     found = await outcomes(settings)
     assert (found.accepted, found.gap) == (1, 1)
+
+
+LOOKED_FOR = "all garbage is looked for"
+LOOKS = f"""
+import gc, services.garbage
+services.garbage.PAUSE_S = 0.5
+gc.callbacks.append(
+    lambda phase, found: phase == "stop" and found["generation"] == 2 and print({LOOKED_FOR!r}, flush=True)
+)
+"""
+
+
+async def test_a_tracker_with_little_to_do_looks_for_garbage_too(settings: Settings, tmp_path: Path) -> None:
+    """However few its records are, garbage in cycles does not pile up for hours."""
+    await kafka.create_topics(settings)
+    async with tracker(settings, tmp_path / "tracker.log", LOOKS) as running:
+        await running.says("partitions assigned")
+        before = running.said().count(LOOKED_FOR)
+        await asyncio.sleep(2)
+        assert running.said().count(LOOKED_FOR) >= before + 2
