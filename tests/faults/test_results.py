@@ -9,10 +9,10 @@ from tests.faults.soak import measured_of, not_flat
 
 
 def test_the_page_is_made_of_the_results() -> None:
-    """Nobody edits the page: it is what the last campaign measured, and it found no violation."""
+    """Nobody edits the page: it is what was measured, and the newest campaign of each part found no violation."""
     results = json.loads(RESULTS.read_text())
     assert PAGE.read_text() == page(results), "write it again with `python -m tests.faults --page`"
-    assert [part for part, runs in results.items() for told in runs if told.get("violations")] == []
+    assert [part for part, (newest, *_) in results.items() if newest.get("violations")] == []
 
 
 def test_a_violation_reaches_the_page() -> None:
