@@ -8,7 +8,7 @@ from typing import Final
 import asyncpg
 import msgspec
 import structlog
-from asyncpg.exceptions import InterfaceError, PostgresError
+from asyncpg.exceptions import InterfaceError, InternalClientError, PostgresError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -180,5 +180,8 @@ def _is_fault_of_a_record(error: Exception) -> bool:
     """Say whether trying again is hopeless because of what the batch holds."""
     if (code := sqlstate(error)) is not None:
         return code[:2] in _FAULTS_OF_RECORDS
-    passing = (OSError, TimeoutError, MemoryError, InterfaceError, SQLAlchemyError, store.ClaimMovedError)
-    return not isinstance(error, passing)
+    if isinstance(error, RecursionError):
+        return True
+    # uvloop tells a connection that was reset a moment ago as a RuntimeError, asyncpg as an error of its own.
+    lost = (OSError, EOFError, TimeoutError, RuntimeError, InterfaceError, InternalClientError, SQLAlchemyError)
+    return not isinstance(error, (*lost, MemoryError, store.ClaimMovedError))

@@ -277,3 +277,27 @@ async def test_a_tracker_whose_fetching_failed_ends_in_order(settings: Settings,
         await running.says("partitions assigned")
         await running.stop()
     assert "the group was not left in order" in running.said()
+
+
+HANDLER_CLOSED = """
+import services.store
+write, calls = services.store._write_events, []
+async def fail_once(*given):
+    calls.append(given)
+    if len(calls) == 1:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+    await write(*given)
+services.store._write_events = fail_once
+"""
+
+
+@pytest.mark.usefixtures("topics")
+async def test_a_connection_that_the_loop_closed_condemns_no_record(settings: Settings, tmp_path: Path) -> None:
+    """A record alone in its batch is tried again where uvloop, and not PostgreSQL, says that the connection is lost."""
+    log = tmp_path / "tracker.log"
+    async with tracker(settings, log, HANDLER_CLOSED) as running:
+        await publish(settings, [record(session())])
+        await caught_up(settings, log=log)
+        await running.stop()
+    assert "batch is tried again" in running.said()
+    assert await outcomes(settings) == Outcomes(1, 0, 0, 0)
