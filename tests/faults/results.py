@@ -173,6 +173,8 @@ def _page_soak(part: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     lag, same = part["most_lag"], part["same_processes"]
     yield f"Most lag at any look: {lag} records; at the end none. The same processes throughout: {same}."
+    yield ""
+    yield f"Targets missed: {'; '.join(part['missed']) or 'none'}."
     yield from _violations(part)
 
 
