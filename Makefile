@@ -21,7 +21,7 @@ demo: $(READY) ## Run it all on embedded servers, live (ARGS="--once --claims 20
 	@exec $(BIN)/claimpath demo $(ARGS)
 
 test: $(READY) ## Run every test on a real Kafka and PostgreSQL (ARGS="-k lifecycle"; ARGS="-n 0" in one process)
-	@exec $(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+	@exec $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: $(READY) ## The long fault campaign, hours, and its page of results (ARGS="faults --faults 60 --seed 7")
 	@exec $(BIN)/python -m tests.faults $(ARGS)

@@ -96,7 +96,11 @@ _fault = partial(Fault, kind="cluster", ground="cluster")
 
 CLUSTER_FAULTS = (
     _fault("the broker that leads a partition is killed and comes back", strike=partial(lose, leader)),
-    _fault("the broker that coordinates the group is killed and comes back", strike=partial(lose, coordinator)),
+    _fault(
+        "the broker that coordinates the group is killed and comes back",
+        strike=partial(lose, coordinator),
+        runs="seldom",
+    ),
     _fault("each broker is killed and comes back", strike=lose_each, runs="seldom"),
     _fault("two of three brokers are killed and come back", strike=lose_most, runs="seldom"),
 )

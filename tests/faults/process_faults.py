@@ -132,7 +132,7 @@ PROCESS_FAULTS = (
     Fault("trackers are killed at any moment", "kill -9", die_at_random, AFTER_A_PROCESS_S),
     Fault("all trackers are killed at once", "kill -9", all_die, AFTER_A_PROCESS_S),
     Fault("a tracker is replaced in order", "SIGTERM", replace, AFTER_A_PROCESS_S),
-    Fault("trackers come and go in a storm of rebalances", "rebalance", storm, AFTER_A_STORM_S),
+    Fault("trackers come and go in a storm of rebalances", "rebalance", storm, AFTER_A_STORM_S, runs="in the campaign"),
     Fault("a tracker is frozen and wakes as a zombie", "SIGSTOP", partial(freeze, FROZEN_S)),
     Fault("a tracker is frozen for a minute", "SIGSTOP", partial(freeze, FROZEN_LONG_S), runs="seldom"),
     Fault("a tracker is frozen inside its transaction", "SIGSTOP", freeze_inside, runs="seldom"),
