@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from infra.devstack import Stack
 from services.database import migrate
+from services.kafka import create_topics
 from services.settings import Settings
 
 SETTINGS = "CLAIMPATH_"
@@ -112,6 +113,12 @@ def settings(kafka: str, database_url: str, topic_prefix: str) -> Settings:
         partitions=3,
         group=f"{topic_prefix}trackers",  # a tracker that a test killed stays in its group for a while
     )
+
+
+@pytest.fixture
+async def topics(settings: Settings) -> None:
+    """The three topics of this test."""
+    await create_topics(settings)
 
 
 @pytest.fixture

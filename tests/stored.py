@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
+from sqlalchemy import text
 
 from events import codec
 from events.contracts import ClaimSubmitted, Event, SessionRecorded
@@ -62,6 +63,17 @@ async def writer(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
             yield driver
     finally:
         await engine.dispose()
+
+
+@asynccontextmanager
+async def held(settings: Settings, table: str, mode: str) -> AsyncIterator[None]:
+    """Hold a lock on a table, so that no batch gets past its writing of it."""
+    engine = database.engine(settings, application="test-owner")
+    async with engine.connect() as connection:
+        await connection.execute(text(f"LOCK TABLE {table} IN {mode} MODE"))
+        yield
+        await connection.rollback()
+    await engine.dispose()
 
 
 async def run_sql(settings: Settings, statements: str) -> list[tuple[Any, ...]]:

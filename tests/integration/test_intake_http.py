@@ -41,12 +41,6 @@ async def calling(
 
 
 @pytest.fixture
-async def topics(settings: Settings) -> None:
-    """The three topics."""
-    await kafka.create_topics(settings)
-
-
-@pytest.fixture
 async def caller(settings: Settings, topics: None) -> AsyncIterator[httpx.AsyncClient]:
     """A caller of an intake whose topics exist."""
     async with calling(settings) as found:

@@ -17,7 +17,7 @@ import pytest
 from pydantic import SecretStr
 
 from events import reference
-from services import kafka, publish
+from services import publish
 from services.intake import http
 from services.settings import Settings
 from tests.http_events import BATCH, BEARER, EVENTS, FREE, REFUSED, SINGLE, TOKEN, batch, changed, in_headers
@@ -26,12 +26,6 @@ from tests.running import STOP_LIMIT_S, environment, free_port, until
 PAGE = reference.PAGE.read_text("utf-8")
 SHELL = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 START_LIMIT_S = 30
-
-
-@pytest.fixture
-async def topics(settings: Settings) -> None:
-    """The three topics."""
-    await kafka.create_topics(settings)
 
 
 @asynccontextmanager

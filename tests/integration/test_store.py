@@ -1,22 +1,19 @@
 """What one transaction of the write SQL makes of a batch, beside another one, and what it leaves when it fails."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from random import Random
 
 import asyncpg
 import pytest
-from sqlalchemy import text
 
 from events.codec import Record
 from events.simulation.troubles import contradicted, said_again
-from services import database, kafka
+from services import kafka
 from services.positions import BehindError, Counts
 from services.settings import Settings
 from services.verify import verify
 from tests.running import rows, until
-from tests.stored import record, run_sql, store_events, store_records, store_run
+from tests.stored import held, record, run_sql, store_events, store_records, store_run
 from tests.stories import CLAIM, appeal, original, response, session
 
 TOPIC = "session-recorded"
@@ -131,7 +128,7 @@ async def test_writers_of_one_claim_wait_for_each_other(settings: Settings) -> N
     has to start over.
     """
     await store_events(settings, [session(), original(), response("accepted")])
-    async with rollups_held(settings):
+    async with held(settings, "rollup", "EXCLUSIVE"):
         first = asyncio.create_task(store_events(settings, [response("approved", day=20)]))
         await until(lambda: waiting(settings, 1), WAIT_LIMIT_S, "the first to hold the claim")
         second = asyncio.create_task(store_events(settings, [session(day=21, session_id="S-2", served=1)]))
@@ -139,17 +136,6 @@ async def test_writers_of_one_claim_wait_for_each_other(settings: Settings) -> N
     await asyncio.gather(first, second)
     assert await run_sql(settings, f"SELECT state, version FROM claim WHERE claim_id = '{CLAIM}'") == [("approved", 3)]
     assert (await verify(settings)).differences == []
-
-
-@asynccontextmanager
-async def rollups_held(settings: Settings) -> AsyncIterator[None]:
-    """Let no batch write its rollups, the last thing that it does before its positions."""
-    engine = database.engine(settings, application="test-owner")
-    async with engine.connect() as connection:
-        await connection.execute(text("LOCK TABLE rollup IN EXCLUSIVE MODE"))
-        yield
-        await connection.rollback()
-    await engine.dispose()
 
 
 async def waiting(settings: Settings, count: int) -> bool:

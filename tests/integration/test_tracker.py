@@ -43,12 +43,6 @@ TROUBLES = samples.Switches(duplicates=0.1, disorder=0.3, lateness=0.1, conflict
 
 
 @pytest.fixture
-async def topics(settings: Settings) -> None:
-    """The three topics of this test."""
-    await kafka.create_topics(settings)
-
-
-@pytest.fixture
 def log(tmp_path: Path) -> Path:
     """Where this test's trackers log."""
     return tmp_path / "tracker.log"

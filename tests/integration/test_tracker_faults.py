@@ -4,10 +4,9 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from pydantic import SecretStr
@@ -17,6 +16,7 @@ from events.topics import TOPICS
 from infra.devstack import Stack
 from services import database, kafka
 from services.settings import Settings
+from tests.faults.postgres_faults import frozen
 from tests.running import (
     Outcomes,
     caught_up,
@@ -36,12 +36,6 @@ from tests.stored import record
 from tests.stories import original, session
 
 TROUBLES = samples.Switches(duplicates=0.1, disorder=0.1, lateness=0.05, conflicts=0.02, poison=0.05)
-
-
-@pytest.fixture
-async def topics(settings: Settings) -> None:
-    """The three topics of this test."""
-    await kafka.create_topics(settings)
 
 
 @pytest.fixture(scope="module")
@@ -144,19 +138,6 @@ async def test_asked_to_end_it_ends_whatever_is_away(own: Settings, own_stack: S
             took["PostgreSQL hangs and Kafka is away"] = await second.stop()
         took["Kafka is away"] = await third.stop()
     print(took)
-
-
-@contextmanager
-def frozen(servers: Stack) -> Iterator[None]:
-    """PostgreSQL keeps its connections and says nothing, as behind a broken network."""
-    _, postgres = servers.status()
-    first = psutil.Process(postgres.pid)
-    processes = [first, *first.children(recursive=True)]
-    for process in processes:
-        process.suspend()
-    yield
-    for process in processes:
-        process.resume()
 
 
 @pytest.mark.usefixtures("topics")

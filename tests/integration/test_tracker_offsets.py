@@ -1,14 +1,10 @@
 """Offsets: what Kafka is told of them, who says where to go on, and that none is believed to be empty too soon."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
-from services import database, kafka
 from services.settings import Settings
 from tests.running import (
     Outcomes,
@@ -20,7 +16,7 @@ from tests.running import (
     rows,
     tracker,
 )
-from tests.stored import record
+from tests.stored import held, record
 from tests.stories import session
 
 QUICK_LIMIT_S = 15
@@ -49,12 +45,6 @@ RESTORED = (
 
 
 @pytest.fixture
-async def topics(settings: Settings) -> None:
-    """The three topics of this test."""
-    await kafka.create_topics(settings)
-
-
-@pytest.fixture
 def log(tmp_path: Path) -> Path:
     """Where this test's trackers log."""
     return tmp_path / "tracker.log"
@@ -67,7 +57,7 @@ async def test_kafka_is_told_only_of_what_postgres_has(settings: Settings, log: 
     """
     await publish(settings, [record(session(claim_id=f"CLM-{number}")) for number in range(30)])
     async with tracker(settings, log) as running:
-        async with events_held(settings):
+        async with held(settings, "event", "SHARE"):
             await running.says("partitions assigned")
             await asyncio.sleep(COMMITS_BY_ITSELF_S + 1.5)
             await committed_is_never_ahead(settings)
@@ -116,14 +106,3 @@ async def restore(settings: Settings) -> None:
     """Put the database back to where nothing was taken yet."""
     for statement in RESTORED:
         await rows(settings, statement)
-
-
-@asynccontextmanager
-async def events_held(settings: Settings) -> AsyncIterator[None]:
-    """Let no batch write its events."""
-    engine = database.engine(settings, application="test-owner")
-    async with engine.connect() as connection:
-        await connection.execute(text("LOCK TABLE event IN SHARE MODE"))
-        yield
-        await connection.rollback()
-    await engine.dispose()
