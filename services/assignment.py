@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 import structlog
@@ -15,7 +16,13 @@ from services.positions import BehindError, Gap, Item, Place, Run
 KAFKA_LIMIT_S: Final = 10.0
 """For one answer of Kafka; aiokafka itself may wait for ever."""
 FETCH_PAUSE_S: Final = 1.0
-"""After a record that cannot be read, which FastStream would ask for again at once, thousands of times a second."""
+"""After a fetch that fails, which FastStream would ask for again at once, thousands of times a second."""
+APART_RECORDS: Final = 256
+"""So many at most, once each partition is fetched by itself."""
+APART_WAIT_MS: Final = 500
+"""For a partition that may have nothing, while others' records wait with it: as long as Kafka waits for news."""
+UNREADABLE_PAUSE_S: Final = 10.0
+"""Between two tries of a partition whose next record cannot be read."""
 
 Record = ConsumerRecord[bytes, bytes]
 Fetch = Callable[[AIOKafkaConsumer], Awaitable[tuple[Record, ...]]]
@@ -98,28 +105,67 @@ class Assignment:
                 self._seek(partition, position)
 
     def all_or_nothing(self, fetch: Fetch) -> Fetch:
-        """Let a fetch that fails for one partition leave all others where they were.
+        """Let a fetch that fails for one partition hold up that one only.
 
-        What aiokafka took of them in the same call is gone, their positions are behind it, and it would pass for gaps.
+        What aiokafka took of others in the same call is gone, their positions are behind it: it would pass for gaps.
         """
 
         async def fetch_or_go_back(consumer: AIOKafkaConsumer) -> tuple[Record, ...]:
             try:
-                return await fetch(consumer)
+                try:
+                    return await fetch(consumer)
+                except (KafkaError, ValueError) as error:
+                    _log.warning("fetching again, each partition by itself", error=describe_error(error))
+                    self._go_back()
+                    return await self._fetch_apart(consumer)
             except BaseException as error:
+                self._go_back()
                 if not isinstance(error, asyncio.CancelledError):
-                    # A record that cannot be read at all holds us up, and who is called must know why.
                     _log.error("records cannot be fetched", error=describe_error(error))
-                # Nothing else runs between the failure and this.
-                for partition, expected in list(self._expected.items()):
-                    self._seek(partition, expected)
-                # What was missing before was not looked for in vain.
-                self._holes.clear()
-                if not isinstance(error, KafkaError | asyncio.CancelledError):  # for those it waits by itself
                     await asyncio.sleep(FETCH_PAUSE_S)
                 raise
 
         return fetch_or_go_back
+
+    def _go_back(self) -> None:
+        # Nothing else runs between the failure of a fetch and this.
+        for partition, expected in list(self._expected.items()):
+            self._seek(partition, expected)
+        # What was missing before was not looked for in vain.
+        self._holes.clear()
+
+    async def _fetch_apart(self, consumer: AIOKafkaConsumer) -> tuple[Record, ...]:
+        parts = await asyncio.gather(*(self._fetch_of(partition, consumer) for partition in list(self._expected)))
+        if not any(parts):
+            await asyncio.sleep(FETCH_PAUSE_S)
+        return tuple(chain(*parts))
+
+    async def _fetch_of(self, partition: TopicPartition, consumer: AIOKafkaConsumer) -> list[Record]:
+        """Return what can be read of a partition; what cannot makes it wait, and others go on."""
+        most, failed = APART_RECORDS, ""
+        while most and partition in self._expected:
+            try:
+                found = await consumer.getmany(partition, timeout_ms=APART_WAIT_MS, max_records=most)
+            except (KafkaError, ValueError) as error:
+                failed = describe_error(error)
+                # Fewer, until those before the one that cannot be read are had.
+                most //= 2
+                if partition in self._expected:
+                    self._seek(partition, self._expected[partition])
+            else:
+                return found.get(partition, [])
+        if partition in self._expected:
+            # Who is called must know why: it waits until the record is gone, or can be read.
+            _log.error(
+                "a record cannot be read, and its partition waits",
+                topic=partition.topic,
+                partition=partition.partition,
+                offset=self._expected[partition],
+                error=failed,
+            )
+            consumer.pause(partition)
+            asyncio.get_running_loop().call_later(UNREADABLE_PAUSE_S, _resume, partition, consumer)
+        return []
 
     async def lag(self) -> dict[TopicPartition, int]:
         """Return how many offsets of each partition are not in PostgreSQL; below zero where the topic was made anew."""
@@ -187,3 +233,8 @@ class Assignment:
     def _kafka(self) -> AIOKafkaConsumer:
         assert self._consumer is not None, "no partition is open before one is assigned"
         return self._consumer
+
+
+def _resume(partition: TopicPartition, consumer: AIOKafkaConsumer) -> None:
+    if partition in consumer.assignment():
+        consumer.resume(partition)

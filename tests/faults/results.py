@@ -162,7 +162,11 @@ def _page_damage(part: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _page_soak(part: Mapping[str, Any]) -> Iterator[str]:
-    yield f"## Soak: {part['seconds'] // 60} min, {part['records']:,} records, violations: {len(part['violations'])}"
+    warm_up = f"{part['warm_up_s'] // 60} min of warm-up and " if "warm_up_s" in part else ""
+    yield (
+        f"## Soak: {warm_up}{part['seconds'] // 60} min, {part['records']:,} records,"
+        f" violations: {len(part['violations'])}"
+    )
     yield ""
     yield "| tracker | memory after warm-up, at the end | slope | descriptors |"
     yield "|---|---|---|---|"

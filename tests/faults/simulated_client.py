@@ -18,6 +18,8 @@ RETRY_S: Final = 0.5
 """aiokafka's pause before it tries again."""
 WHOLE: Final = 0.7
 """The share of fetches that bring all that may come."""
+FAILS: Final = 0.3
+"""Of the records that are read when one of them cannot be."""
 AFTER_ERROR_S: Final = 5.0
 """FastStream's pause after an error of Kafka."""
 
@@ -40,10 +42,11 @@ class Client:
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Task[None]] = []
         self._skips: set[tuple[TopicPartition, int]] = set()
+        self._paused: set[TopicPartition] = set()
         self.skipping = False
         """Whether the client leaves out the next record that it never left out before."""
-        self.failing = False
-        """Whether the next fetch that brings something fails."""
+        self.failing_s = 0.0
+        """For how long a record cannot be read, of those that come next."""
         self.consumer = self
 
     # --- what FastStream's broker does ---
@@ -73,16 +76,39 @@ class Client:
             except KafkaConnectionError:
                 await asyncio.sleep(RETRY_S)  # aiokafka waits until it has a connection again
                 continue
-            records = () if self._reassigning else self._read()
-            if records and self.failing:
-                self.failing = False
-                self._broker.failed_fetches += 1
-                raise CorruptRecordException
-            if records:
+            chance = self._broker.chance
+            most = self._most_records if chance.random() < WHOLE else chance.randint(1, self._most_records)
+            if records := self._read(chance.sample(self._assigned, len(self._assigned)), most):
                 return records
             await grown
 
     # --- what the tracker asks of aiokafka's consumer ---
+
+    async def getmany(
+        self, partition: TopicPartition, *, timeout_ms: int, max_records: int
+    ) -> dict[TopicPartition, list[Fetched]]:
+        """Return records of a partition; raises KafkaError, and what was read is gone."""
+        with suppress(KafkaConnectionError):
+            await self._broker.answer()
+            if records := self._read([partition], max_records):
+                return {partition: [*records]}
+        await asyncio.sleep(timeout_ms / 1000)
+        return {}
+
+    def assignment(self) -> set[TopicPartition]:
+        """Return the partitions that are ours."""
+        return {*self._assigned}
+
+    def pause(self, partition: TopicPartition) -> None:
+        """Read no more of a partition; raises IllegalStateError for one of another's."""
+        require_assigned(partition, self._assigned)
+        self._paused.add(partition)
+
+    def resume(self, partition: TopicPartition) -> None:
+        """Read a partition again; raises IllegalStateError for one of another's."""
+        require_assigned(partition, self._assigned)
+        self._paused.discard(partition)
+        self._broker.tell_readers()
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Read on from there; raises IllegalStateError for a partition of another's."""
@@ -146,6 +172,7 @@ class Client:
                 for partition in self._assigned
             }
             self._reassigning = False
+            self._paused.clear()
             self._broker.tell_readers()
             await self._call(self._tracker.on_partitions_assigned(list(self._assigned)))
             if not self._started.done():
@@ -195,12 +222,12 @@ class Client:
             with suppress(Exception):
                 await self._tracker.take(records)
 
-    def _read(self) -> tuple[Fetched, ...]:
-        """Return records from some of the partitions, as a fetch may bring them, and move the positions on."""
-        chance = self._broker.chance
+    def _read(self, partitions: Sequence[TopicPartition], most: int) -> tuple[Fetched, ...]:
+        """Return records as a fetch may bring them, and move the positions on; raises KafkaError half-way."""
         records: list[Fetched] = []
-        most = self._most_records if chance.random() < WHOLE else chance.randint(1, self._most_records)
-        for partition in chance.sample(self._assigned, len(self._assigned)):
+        for partition in () if self._reassigning else partitions:
+            if partition in self._paused or partition not in self._positions:
+                continue
             log = self._broker.logs[partition]
             position = self._positions[partition]
             if not log.start <= position <= log.end:
@@ -208,11 +235,21 @@ class Client:
                 self._positions[partition] = position = log.start
             while position < log.end and (len(records) < most or log.entries[position] is None):
                 stored = log.entries[position]
+                if stored and self._fails_now(partition, position):
+                    raise CorruptRecordException
                 if stored and not self._skips_now(partition, position):
                     records.append(_record(partition, position, stored))
                 position += 1
             self._positions[partition] = position
         return tuple(records)
+
+    def _fails_now(self, partition: TopicPartition, offset: int) -> bool:
+        now, unreadable = asyncio.get_running_loop().time(), self._broker.unreadable
+        if self.failing_s and self._broker.chance.random() < FAILS:
+            unreadable[partition, offset] = now + self.failing_s
+            self.failing_s = 0.0
+            self._broker.failed_fetches += 1
+        return unreadable.get((partition, offset), 0.0) > now
 
     def _skips_now(self, partition: TopicPartition, offset: int) -> bool:
         if not self.skipping or (partition, offset) in self._skips:

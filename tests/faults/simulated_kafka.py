@@ -74,6 +74,8 @@ class Broker:
         self.chance = Random(f"{seed}:broker")
         self.rebalances = 0
         self.failed_fetches = 0
+        self.unreadable: dict[tuple[TopicPartition, int], float] = {}
+        """Until when a record cannot be read."""
         self.skipped = 0
         """Of records that a client left out once."""
         self._loop = asyncio.get_running_loop()

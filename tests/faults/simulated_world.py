@@ -191,7 +191,7 @@ class World:
             case "skip":
                 place.client.skipping = True
             case "fail a fetch":
-                place.client.failing = True
+                place.client.failing_s = action.seconds
             case "rejoin":
                 place.client.lose_place()
         return True
@@ -298,6 +298,7 @@ class World:
         self.note(None, "heals")
         self.network.stop_failing()
         self.broker.away = False
+        self.broker.unreadable.clear()
         for place in self.places.values():
             if place.process:
                 self._resume(place.process)

@@ -17,10 +17,10 @@ from tests.faults.field import Field, field_on
 from tests.faults.servers import Servers
 
 SECONDS = 3_600
-RECORDS_A_SECOND = 60
+RECORDS_A_SECOND = 100
 SAMPLE_S = 10.0
-WARM_UP_SHARE = 0.25
-"""Of the time, before which memory may still grow: caches fill, and Python's heap finds its size."""
+WARM_UP_S = 1_500
+"""Before that memory may grow: of 150,000 records the caches fill, and Python's heap finds its size."""
 MIB = 1 << 20
 SLOPE_LIMIT_MIB_AN_HOUR = 1.0
 LAG_LIMIT_RECORDS = 5 * RECORDS_A_SECOND
@@ -28,8 +28,8 @@ DESCRIPTORS_LIMIT = 10
 """By so many they may differ: connections come and go."""
 
 
-async def soak(seconds: float, seed: int) -> dict[str, Any]:
-    """Let records trickle in for so long; return what was measured of each tracker."""
+async def soak(seconds: float, warm_up_s: float, seed: int) -> dict[str, Any]:
+    """Let records trickle in, and for so long after the warm-up look; return what was measured of each tracker."""
     samples: dict[str, list[tuple[float, float, int]]] = {}
     lags = []
     with tempfile.TemporaryDirectory() as folder, Stack() as stack:
@@ -37,7 +37,7 @@ async def soak(seconds: float, seed: int) -> dict[str, Any]:
             pids = {name: each.process.pid for name, each in field.trackers.items()}
             started = time.monotonic()
             async with field.publishing(pause_s=0.5, number=RECORDS_A_SECOND // 2):
-                while time.monotonic() - started < seconds:
+                while time.monotonic() - started < warm_up_s + seconds:
                     await asyncio.sleep(SAMPLE_S)
                     for name, pid in pids.items():
                         process = psutil.Process(pid)
@@ -48,7 +48,7 @@ async def soak(seconds: float, seed: int) -> dict[str, Any]:
             alive = {name: each.process.pid for name, each in field.trackers.items()} == pids
             violations = await field.audited()
             records = sum(len(part.records) for part in field.log.values())
-    measured = {name: measured_of(taken, seconds) for name, taken in samples.items()}
+    measured = {name: measured_of(taken, warm_up_s) for name, taken in samples.items()}
     missed = [said for name, found in measured.items() for said in not_flat(name, found)]
     violations += [] if alive else ["a tracker ended"]
     if max(lags) > LAG_LIMIT_RECORDS:
@@ -56,6 +56,7 @@ async def soak(seconds: float, seed: int) -> dict[str, Any]:
     return {
         "seed": seed,
         "seconds": round(seconds),
+        "warm_up_s": round(warm_up_s),
         "records": records,
         "trackers": measured,
         "most_lag": max(lags),
@@ -72,9 +73,9 @@ async def lag(field: Field) -> int:
     return sum(end - done.get(part, 0) for part, end in wanted.items())
 
 
-def measured_of(samples: list[tuple[float, float, int]], seconds: float) -> dict[str, Any]:
+def measured_of(samples: list[tuple[float, float, int]], warm_up_s: float) -> dict[str, Any]:
     """Sum up a tracker's samples, each of seconds, MiB and descriptors, once it is warm."""
-    warm = [sample for sample in samples if sample[0] >= seconds * WARM_UP_SHARE]
+    warm = [sample for sample in samples if sample[0] >= warm_up_s]
     slope, _ = statistics.linear_regression([at for at, _, _ in warm], [memory for _, memory, _ in warm])
     return {
         "memory_mib": [round(warm[0][1], 1), round(warm[-1][1], 1)],
@@ -99,9 +100,10 @@ def main() -> None:
     """Soak for as long as asked, and print one line of JSON."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--warm-up", type=float, default=WARM_UP_S)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    told = asyncio.run(soak(given.seconds, given.seed))
+    told = asyncio.run(soak(given.seconds, given.warm_up, given.seed))
     print(json.dumps(told))
     raise SystemExit(bool(told["violations"]))
 

@@ -48,7 +48,7 @@ def test_a_leak_shows_in_the_slope() -> None:
     samples = [
         (float(at), 80.0 + min(at, 600) + max(at - 600, 0) / 1800, 20 + (at > 3000)) for at in range(0, 3600, 10)
     ]
-    found = measured_of(samples, 3600)
+    found = measured_of(samples, 900)
     assert found["slope_mib_an_hour"] == pytest.approx(2.0)
     assert found["descriptors"] == [20, 21]
     (memory,) = not_flat("first", found)
