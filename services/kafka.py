@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import AIOKafkaConnection, CloseReason
@@ -181,6 +182,20 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
     if not settings.kafka_security.endswith("SSL"):
         return None
     return ssl.create_default_context(cafile=settings.kafka_ca_file)
+
+
+def rejoin(consumer: AIOKafkaConsumer) -> None:
+    """Join the group anew.
+
+    aiokafka's own way, to subscribe again, ends its part in the group for good where it looks for its coordinator just
+    then, as after a restart of Kafka.
+    """
+    consumer._coordinator.request_rejoin()  # type: ignore[union-attr]  # noqa: SLF001
+
+
+def is_coordinated(consumer: AIOKafkaConsumer) -> bool:
+    """Say whether a consumer that was started still takes part in its group; if not, it never will again."""
+    return not consumer._coordinator._coordination_task.done()  # type: ignore[union-attr]  # noqa: SLF001
 
 
 # aiokafka expects an OSError of a connection that was just reset, and uvloop raises RuntimeError: it would end the task

@@ -296,6 +296,8 @@ class Tracker(ConsumerRebalanceListener):
             await asyncio.sleep(HEARTBEAT_S)
             if self._progress.silent_s > limit_s:
                 self.end(STALLED, f"no progress for {limit_s:.0f} s while there is lag, or no place in the group")
+            if self._joined and not kafka.is_coordinated(self._kafka()):
+                self.end(STALLED, "its client takes no more part in the group")
 
     async def beat(self) -> None:
         """Look after lag and Kafka's offsets for as long as the tracker runs."""
@@ -331,7 +333,7 @@ class Tracker(ConsumerRebalanceListener):
         self._progress.see(await self._assignment.lag())
         if self._progress.others_are_shared(self._partitions()):
             _log.warning("joining the group anew: topics have other partitions than it is known to share")
-            self._kafka().subscribe([*self._topics], listener=self)
+            kafka.rejoin(self._kafka())
         if self._progress.a_topic_is_anew:
             self.end(STALLED, "a topic ends below our position: it was made anew, and the next start reads it")
 

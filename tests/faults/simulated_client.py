@@ -48,6 +48,7 @@ class Client:
         self.failing_s = 0.0
         """For how long a record cannot be read, of those that come next."""
         self.consumer = self
+        self._coordinator = self
 
     # --- what FastStream's broker does ---
 
@@ -55,6 +56,7 @@ class Client:
         """Join the group; return once it gave us partitions."""
         self._rejoin.set()
         self._tasks = [asyncio.create_task(each()) for each in (self._coordinate, self._beat, self._consume)]
+        self._coordination_task = self._tasks[0]
         for task in self._tasks:
             task.add_done_callback(_must_not_fail)
         await self._started
@@ -142,8 +144,8 @@ class Client:
         """Return which partitions a topic has."""
         return {partition.partition for partition in self._broker.logs if partition.topic == topic}
 
-    def subscribe(self, topics: Sequence[str], *, listener: object) -> None:  # noqa: ARG002  (aiokafka's)
-        """Join the group again, as aiokafka does for a new subscription."""
+    def request_rejoin(self) -> None:
+        """Join the group again."""
         self._rejoin.set()
 
     # --- what goes wrong in a client ---

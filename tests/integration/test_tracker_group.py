@@ -12,7 +12,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from services import kafka
 from services.settings import Settings
-from tests.running import caught_up, outcomes, tracker, until
+from tests.running import caught_up, outcomes, publish, tracker, until
 from tests.stored import record
 from tests.stories import session
 
@@ -37,6 +37,37 @@ async def test_partitions_that_came_while_it_was_away_are_taken(settings: Settin
     async with tracker(settings, tmp_path / "b.log", group_instance_id=NAME) as second:
         await second.says('"count": 12', UNSHARED_LIMIT_S)
         assert '"count": 9' in second.said()  # which is all that it was given back
+
+
+LOOKING_S = 15
+LOOKS_FOR_ITS_COORDINATOR = f"""
+import asyncio, time
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from services import progress
+
+progress.UNSHARED_LIMIT_S = 2.0
+known, begun = GroupCoordinator.ensure_coordinator_known, time.monotonic()
+
+async def known_at_last(self):
+    await known(self)
+    if self.generation > 0 and time.monotonic() - begun < {LOOKING_S}:
+        await asyncio.sleep(0.5)
+        self.coordinator_dead()
+
+GroupCoordinator.ensure_coordinator_known = known_at_last
+"""
+
+
+async def test_a_tracker_that_looks_for_its_coordinator_can_join_anew(settings: Settings, tmp_path: Path) -> None:
+    """A tracker that joins the group anew while it looks for its coordinator, as after Kafka's restart, goes on."""
+    await kafka.create_topics(settings)
+    async with tracker(
+        settings, tmp_path / "tracker.log", LOOKS_FOR_ITS_COORDINATOR, group_instance_id=NAME
+    ) as running:
+        await running.says("joining the group anew")
+        await publish(settings, [record(session())])
+        await caught_up(settings, log=running.log)
+        assert running.code() is None
 
 
 class Unreadable(str):
