@@ -35,6 +35,7 @@ KINDS = (
     "says: batch is tried again",
     "says: joining the group anew: topics have other partitions than it is known to share",
     "says: going back to the position in PostgreSQL",
+    "says: a record cannot be read, and its partition waits",
     "says: lag is not to be had",
     "says: positions are not to be had yet",
     "says: records lost",

@@ -17,6 +17,7 @@ _LIFECYCLE: Final = "tests/unit/test_lifecycle"
 _STORE: Final = "tests/integration/test_store.py::test_"
 _TRACKER: Final = "tests/integration/test_tracker.py::test_"
 _OFFSETS: Final = "tests/integration/test_tracker_offsets.py::test_"
+_GROUP: Final = "tests/integration/test_tracker_group.py::test_"
 _FAULTS: Final = "tests/integration/test_tracker_faults.py::test_"
 _LETTERS: Final = "tests/integration/test_dead_letters.py::test_"
 
@@ -41,6 +42,14 @@ MUTANTS: Final[dict[str, Mutant]] = {
     "a_hole_believed_at_once": Mutant(
         "A record that the client passed over is taken for a gap without being asked for again.",
         (f"{_OFFSETS}a_record_that_the_client_passed_over_is_fetched_again",),
+    ),
+    "an_unreadable_record_stops_all": Mutant(
+        "A record that nobody can read keeps back the partitions that have none.",
+        (f"{_GROUP}a_record_that_cannot_be_read_holds_up_its_own_partition_only",),
+    ),
+    "joined_anew_by_subscribing": Mutant(
+        "The group is joined anew in a way that the client may not survive.",
+        (f"{_GROUP}a_tracker_that_looks_for_its_coordinator_can_join_anew",),
     ),
     "aborted_records_read": Mutant(
         "Records of transactions that were aborted become events.",
