@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from services.database import describe_error
-from services.positions import BehindError, Gap, Item, Place, Run
+from services.positions import BehindError, Gap, Item, Offsets, Place, Run
 
 KAFKA_LIMIT_S: Final = 10.0
 """For one answer of Kafka; aiokafka itself may wait for ever."""
@@ -233,6 +233,13 @@ class Assignment:
     def _kafka(self) -> AIOKafkaConsumer:
         assert self._consumer is not None, "no partition is open before one is assigned"
         return self._consumer
+
+
+async def offsets(consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> Offsets:
+    """Return where Kafka's log of each partition begins and ends now; raises KafkaError and TimeoutError."""
+    starts = await asyncio.wait_for(consumer.beginning_offsets(partitions), KAFKA_LIMIT_S)
+    ends = await asyncio.wait_for(consumer.end_offsets(partitions), KAFKA_LIMIT_S)
+    return {(each.topic, each.partition): (starts[each], ends[each]) for each in partitions}
 
 
 def _resume(partition: TopicPartition, consumer: AIOKafkaConsumer) -> None:

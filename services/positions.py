@@ -2,7 +2,7 @@
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
@@ -14,6 +14,8 @@ from events import codec
 
 GapKind = Literal["no_record", "lost"]
 Outcome = Literal["accepted", "duplicate", "dead_letter", "gap"]
+Offsets = Mapping[tuple[str, int], tuple[int, int]]
+"""Of topics' partitions, the first offset that Kafka holds, and the one that comes next."""
 Reason = codec.RefusalReason | Literal["conflict", "unprocessable"]
 
 
@@ -207,12 +209,12 @@ def _headers(record: codec.Record) -> str:
 
 
 async def open_positions(
-    connection: asyncpg.Connection, cluster_id: str, log: dict[tuple[str, int], tuple[int, int]]
+    connection: asyncpg.Connection, cluster_id: str, log: Offsets, look_again: Callable[[], Awaitable[Offsets]]
 ) -> Opened:
     """Return where each partition continues, given the first and the end offset of each in Kafka.
 
     A partition never seen begins at the log's start. A position above the log's end means that the topic was made anew:
-    it begins a new generation, also at the log's start.
+    it begins a new generation, also at the log's start. Raises what ``look_again`` raises.
     """
     known = {
         (topic, partition): (generation, position)
@@ -224,6 +226,9 @@ async def open_positions(
             cluster_id,
         )
     }
+    if any(part in known and known[part][1] > end for part, (_, end) in log.items()):
+        # A tracker that slept since it looked finds positions of one that has read on: only what the log is now tells.
+        log = await look_again()
     opened = Opened({}, [])
     for (topic, partition), (first, end) in sorted(log.items()):
         generation, position = known.get((topic, partition), (0, end + 1))

@@ -5,6 +5,7 @@ import signal
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -21,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import codec
 from services import database, garbage, kafka, metrics, positions, store
-from services.assignment import KAFKA_LIMIT_S, Assignment, Record
+from services.assignment import KAFKA_LIMIT_S, Assignment, Record, offsets
 from services.breaker import BREAKER_SHARE, BREAKER_WINDOW, Breaker
 from services.lanes import Lane
 from services.positions import BehindError, Item, Refused, Run
@@ -273,18 +274,16 @@ class Tracker(ConsumerRebalanceListener):
     async def _open(self, assigned: list[TopicPartition]) -> None:
         if not assigned:
             return
-        consumer = self._kafka()
-        starts = await asyncio.wait_for(consumer.beginning_offsets(assigned), KAFKA_LIMIT_S)
-        ends = await asyncio.wait_for(consumer.end_offsets(assigned), KAFKA_LIMIT_S)
+        look = partial(offsets, self._kafka(), assigned)
+        log = await look()
         # From here on it is PostgreSQL that makes us wait, as long as it takes.
         self._progress.note_life()
-        log = {(each.topic, each.partition): (starts[each], ends[each]) for each in assigned}
         async with self._engine.begin() as connection:
-            opened = await positions.open_positions(await database.driver(connection), self._cluster_id, log)
+            opened = await positions.open_positions(await database.driver(connection), self._cluster_id, log, look)
         for place in opened.anew:
             metrics.GENERATIONS.inc()
             _log.error("topic was made anew", topic=place.topic, partition=place.partition)
-        self._assignment.open(consumer, opened.positions)
+        self._assignment.open(self._kafka(), opened.positions)
         _log.info("partitions assigned", count=len(assigned))
 
     # --- heartbeat ---

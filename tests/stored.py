@@ -40,7 +40,7 @@ async def store_records(
         by_topic[kafka.topic(settings, each.topic)].append(each)
     async with writer(settings) as connection:
         log = {(topic, 0): (0, 1_000_000_000) for topic in by_topic}
-        begins = (await positions.open_positions(connection, CLUSTER, log)).positions
+        begins = (await positions.open_positions(connection, CLUSTER, log, _unasked)).positions
         runs = [_run(place, begin, by_topic[place.topic], lost) for place, begin in begins.items()]
         return await store.write(connection, CLUSTER, runs, _untimed)
 
@@ -50,6 +50,10 @@ async def store_run(settings: Settings, topic: str, begin: int, records: list[co
     async with writer(settings) as connection:
         run = _run(Place(kafka.topic(settings, topic), 0, 1), begin, records, {})
         return await store.write(connection, CLUSTER, [run], _untimed)
+
+
+async def _unasked() -> positions.Offsets:
+    raise AssertionError("no position is above the end of this log")
 
 
 @asynccontextmanager

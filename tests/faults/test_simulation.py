@@ -103,6 +103,30 @@ def test_partitions_that_come_while_positions_are_read_are_taken(database_url: s
     )
 
 
+def test_a_tracker_that_slept_believes_no_old_end_of_a_log(database_url: str) -> None:
+    """One that slept between its look at Kafka's log and the positions, while another had its partitions and read on,
+    does not take a log that has grown for one that was made anew.
+    """
+    partitions = tuple(TopicPartition(topic, 0) for topic in sorted(TOPICS))
+    schedule = Schedule(
+        1,
+        partitions,
+        at_first=1,
+        lanes=1,
+        batch_records=2,
+        actions=(
+            Action(0.0, "start", 0),
+            Action(0.2, "start", 1),
+            *(Action(at, "publish", number, 0.0, (None,)) for at in (2.0, 20.0) for number in range(len(partitions))),
+        ),
+        faults=(StatementFault(0, "read positions", "paused before", 15.0),),
+    )
+    (outcome,) = run(database_url, [schedule])
+    assert not outcome.violations, told(outcome)
+    assert outcome.fired["paused before"] == 1
+    assert outcome.fired["says: topic was made anew"] == 0
+
+
 @pytest.mark.parametrize("name", PLANTED)
 def test_it_finds(database_url: str, name: str) -> None:
     """The simulation can fail: it finds a fault that is planted into the tracker on purpose."""
