@@ -274,7 +274,8 @@ class Tracker(ConsumerRebalanceListener):
     async def _open(self, assigned: list[TopicPartition]) -> None:
         if not assigned:
             return
-        look = partial(offsets, self._kafka(), assigned)
+        consumer = self._kafka()
+        look = partial(offsets, consumer, assigned)
         log = await look()
         # From here on it is PostgreSQL that makes us wait, as long as it takes.
         self._progress.note_life()
@@ -283,7 +284,7 @@ class Tracker(ConsumerRebalanceListener):
         for place in opened.anew:
             metrics.GENERATIONS.inc()
             _log.error("topic was made anew", topic=place.topic, partition=place.partition)
-        self._assignment.open(self._kafka(), opened.positions)
+        self._assignment.open(consumer, opened.positions)
         _log.info("partitions assigned", count=len(assigned))
 
     # --- heartbeat ---
