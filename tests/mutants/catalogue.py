@@ -43,6 +43,10 @@ MUTANTS: Final[dict[str, Mutant]] = {
         "A record that the client passed over is taken for a gap without being asked for again.",
         (f"{_OFFSETS}a_record_that_the_client_passed_over_is_fetched_again",),
     ),
+    "an_old_end_is_believed": Mutant(
+        "A topic that grew while a tracker slept is taken for one that was made anew.",
+        ("tests/faults/test_simulation.py::test_a_tracker_that_slept_believes_no_old_end_of_a_log",),
+    ),
     "an_unreadable_record_stops_all": Mutant(
         "A record that nobody can read keeps back the partitions that have none.",
         (f"{_GROUP}a_record_that_cannot_be_read_holds_up_its_own_partition_only",),
