@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import CorruptRecordException, IllegalStateError, KafkaError, UnsupportedCodecError
 
 from services.database import describe_error
 from services.positions import BehindError, Gap, Item, Offsets, Place, Run
@@ -16,13 +16,16 @@ from services.positions import BehindError, Gap, Item, Offsets, Place, Run
 KAFKA_LIMIT_S: Final = 10.0
 """For one answer of Kafka; aiokafka itself may wait for ever."""
 FETCH_PAUSE_S: Final = 1.0
-"""After a fetch that fails, which FastStream would ask for again at once, thousands of times a second."""
+"""After a fetch that fails or brings nothing, which may be asked for again at once, thousands of times a second."""
 APART_RECORDS: Final = 256
 """So many at most, once each partition is fetched by itself."""
 APART_WAIT_MS: Final = 500
 """For a partition that may have nothing, while others' records wait with it: as long as Kafka waits for news."""
 UNREADABLE_PAUSE_S: Final = 10.0
 """Between two tries of a partition whose next record cannot be read."""
+
+# Other errors speak of the group or of rights. No record must be blamed for them: who is called might delete it.
+_OF_RECORDS: Final = (CorruptRecordException, UnsupportedCodecError, ValueError)
 
 Record = ConsumerRecord[bytes, bytes]
 Fetch = Callable[[AIOKafkaConsumer], Awaitable[tuple[Record, ...]]]
@@ -39,6 +42,7 @@ class Assignment:
         self._places: dict[TopicPartition, Place] = {}
         self._expected: dict[TopicPartition, int] = {}
         self._holes: defaultdict[TopicPartition, set[tuple[int, int]]] = defaultdict(set)
+        self._waiting: dict[TopicPartition, asyncio.TimerHandle] = {}
         self.done: dict[TopicPartition, int] = {}
         """Up to where each partition is in PostgreSQL."""
 
@@ -59,6 +63,8 @@ class Assignment:
             self._expected.pop(partition, None)
             self._holes.pop(partition, None)
             self.done.pop(partition, None)
+            if again := self._waiting.pop(partition, None):
+                again.cancel()
 
     async def runs(self, records: Sequence[Record]) -> list[Run]:
         """Return the runs with which the records continue their partitions; what does not continue is fetched again."""
@@ -71,7 +77,8 @@ class Assignment:
     async def tails(self) -> list[Run]:
         """Return runs of nothing: offsets at a log's end that hold no record, as a transaction's marker does.
 
-        Only the consumer's own position tells of them. To be called while no records are on their way to ``runs``.
+        Only the consumer's own position tells of them. Where records are on their way to ``runs``, what they leave
+        looks like a hole once, and is fetched again.
         """
         found: list[Run] = []
         for partition, expected in list(self._expected.items()):
@@ -114,7 +121,7 @@ class Assignment:
             try:
                 try:
                     return await fetch(consumer)
-                except (KafkaError, ValueError) as error:
+                except _OF_RECORDS as error:
                     _log.warning("fetching again, each partition by itself", error=describe_error(error))
                     self._go_back()
                     return await self._fetch_apart(consumer)
@@ -135,7 +142,13 @@ class Assignment:
         self._holes.clear()
 
     async def _fetch_apart(self, consumer: AIOKafkaConsumer) -> tuple[Record, ...]:
-        parts = await asyncio.gather(*(self._fetch_of(partition, consumer) for partition in list(self._expected)))
+        asked = [self._fetch_of(partition, consumer) for partition in self._expected if partition not in self._waiting]
+        # All of them end, also where one fails: none may read on once all have gone back.
+        parts: list[list[Record]] = []
+        for part in await asyncio.gather(*asked, return_exceptions=True):
+            if isinstance(part, BaseException):
+                raise part
+            parts.append(part)
         if not any(parts):
             await asyncio.sleep(FETCH_PAUSE_S)
         return tuple(chain(*parts))
@@ -146,7 +159,7 @@ class Assignment:
         while most and partition in self._expected:
             try:
                 found = await consumer.getmany(partition, timeout_ms=APART_WAIT_MS, max_records=most)
-            except (KafkaError, ValueError) as error:
+            except _OF_RECORDS as error:
                 failed = describe_error(error)
                 # Fewer, until those before the one that cannot be read are had.
                 most //= 2
@@ -164,8 +177,19 @@ class Assignment:
                 error=failed,
             )
             consumer.pause(partition)
-            asyncio.get_running_loop().call_later(UNREADABLE_PAUSE_S, _resume, partition, consumer)
+            loop = asyncio.get_running_loop()
+            self._waiting[partition] = loop.call_later(UNREADABLE_PAUSE_S, self._resume, partition, consumer)
         return []
+
+    def _resume(self, partition: TopicPartition, consumer: AIOKafkaConsumer) -> None:
+        del self._waiting[partition]
+        if partition in consumer.assignment():
+            consumer.resume(partition)
+
+    @property
+    def held_up(self) -> frozenset[TopicPartition]:
+        """The partitions that wait before a record that cannot be read, and all before it is in PostgreSQL."""
+        return frozenset(each for each in self._waiting if self.done[each] == self._expected[each])
 
     async def lag(self) -> dict[TopicPartition, int]:
         """Return how many offsets of each partition are not in PostgreSQL; below zero where the topic was made anew."""
@@ -240,8 +264,3 @@ async def offsets(consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) 
     starts = await asyncio.wait_for(consumer.beginning_offsets(partitions), KAFKA_LIMIT_S)
     ends = await asyncio.wait_for(consumer.end_offsets(partitions), KAFKA_LIMIT_S)
     return {(each.topic, each.partition): (starts[each], ends[each]) for each in partitions}
-
-
-def _resume(partition: TopicPartition, consumer: AIOKafkaConsumer) -> None:
-    if partition in consumer.assignment():
-        consumer.resume(partition)

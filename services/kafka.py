@@ -194,7 +194,7 @@ def rejoin(consumer: AIOKafkaConsumer) -> None:
 
 
 def is_coordinated(consumer: AIOKafkaConsumer) -> bool:
-    """Say whether a consumer that was started still takes part in its group; if not, it never will again."""
+    """Say whether what joins the group for a consumer that was started still runs; if not, it never will again."""
     return not consumer._coordinator._coordination_task.done()  # type: ignore[union-attr]  # noqa: SLF001
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from aiokafka import TopicPartition
@@ -63,10 +63,11 @@ class Progress:
         """For how long nothing was noted."""
         return time.monotonic() - self._alive_at
 
-    def see(self, lag: Mapping[TopicPartition, int]) -> None:
+    def see(self, lag: Mapping[TopicPartition, int], held_up: Collection[TopicPartition] = ()) -> None:
         """Take the offsets of each partition that are not in PostgreSQL, and show them by topic.
 
         Seconds behind are the age of the oldest record under way, or for how long there is lag, whichever is more.
+        Those held up by a record that cannot be read are no reason to end: the next start could not read it either.
         """
         now = time.time()
         behind = {partition: count for partition, count in lag.items() if count > 0}
@@ -77,7 +78,7 @@ class Progress:
             since += [self._under_way[partition][0][1] / 1000 for partition in partitions if self._under_way[partition]]
             metrics.LAG_RECORDS[name].set(sum(behind[partition] for partition in partitions))
             metrics.SECONDS_BEHIND[name].set(max(now - min(since), 0.0) if since else 0.0)
-        if not any(lag.values()):
+        if not any(count for partition, count in lag.items() if partition not in held_up):
             self.note_life()
         if min(lag.values(), default=0) >= 0:
             self._short_since = None

@@ -292,8 +292,10 @@ class Tracker(ConsumerRebalanceListener):
     async def watch(self) -> None:
         """End a tracker that stands still while there is lag, or outside its group, whatever it hangs on."""
         limit_s = self._settings.stall_limit_s
-        while not self.ended.done():
+        while True:
             await asyncio.sleep(HEARTBEAT_S)
+            if self.ended.done():
+                return
             if self._progress.silent_s > limit_s:
                 self.end(STALLED, f"no progress for {limit_s:.0f} s while there is lag, or no place in the group")
             if self._joined and not kafka.is_coordinated(self._kafka()):
@@ -330,7 +332,7 @@ class Tracker(ConsumerRebalanceListener):
         if not self._handing_over.locked():
             async with self._handing_over:
                 await self._hand_over(await self._assignment.tails())
-        self._progress.see(await self._assignment.lag())
+        self._progress.see(await self._assignment.lag(), self._assignment.held_up)
         if self._progress.others_are_shared(self._partitions()):
             _log.warning("joining the group anew: topics have other partitions than it is known to share")
             kafka.rejoin(self._kafka())

@@ -19,7 +19,7 @@ RETRY_S: Final = 0.5
 WHOLE: Final = 0.7
 """The share of fetches that bring all that may come."""
 FAILS: Final = 0.3
-"""Of the records that are read when one of them cannot be."""
+"""The chance of each record that is read to be the one that cannot be."""
 AFTER_ERROR_S: Final = 5.0
 """FastStream's pause after an error of Kafka."""
 

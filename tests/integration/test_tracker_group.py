@@ -5,12 +5,15 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+from aiokafka.errors import GroupAuthorizationFailedError
 from aiokafka.producer import message_accumulator, producer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from services import kafka
+from services.assignment import Assignment, Record
+from services.positions import Item
 from services.settings import Settings
 from tests.running import caught_up, outcomes, publish, tracker, until
 from tests.stored import record
@@ -22,6 +25,8 @@ UNREADABLE = "a record cannot be read, and its partition waits"
 MANY = 100
 OTHERS_LIMIT_S = 8
 AGAIN_LIMIT_S = 20
+STALL_LIMIT_S = 8
+"""Less than until the next try: a tracker that has nothing else to do does not end itself."""
 
 
 async def test_partitions_that_came_while_it_was_away_are_taken(settings: Settings, tmp_path: Path) -> None:
@@ -100,13 +105,14 @@ async def test_a_record_that_cannot_be_read_holds_up_its_own_partition_only(
         await client.send_and_wait(topic, after.value, after.key, partition=0)
         for other in others[:MANY]:
             await client.send_and_wait(topic, other.value, other.key, partition=1)
-        async with tracker(settings, tmp_path / "tracker.log") as running:
+        async with tracker(settings, tmp_path / "tracker.log", stall_limit_s=STALL_LIMIT_S) as running:
             await running.says(UNREADABLE)
             for other in others[MANY:]:
                 await client.send_and_wait(topic, other.value, other.key, partition=2)
             await until(partial(_taken, settings, 1 + 2 * MANY), OTHERS_LIMIT_S, "the others to be taken", running.log)
             assert running.said().count(UNREADABLE) == 1
             await until(lambda: running.said().count(UNREADABLE) > 1, AGAIN_LIMIT_S, "it to be tried again")
+            assert running.code() is None
             admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
             await admin.start()
             await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(2)})
@@ -118,6 +124,22 @@ async def test_a_record_that_cannot_be_read_holds_up_its_own_partition_only(
 
 async def _taken(settings: Settings, count: int) -> bool:
     return (await outcomes(settings)).accepted == count
+
+
+@pytest.mark.expects_error_logs
+async def test_no_record_is_blamed_for_an_error_of_the_group() -> None:
+    """Where the group is refused, that is told, and no partition is said to wait for one of its records."""
+
+    async def refused(_: object) -> tuple[Record, ...]:
+        raise GroupAuthorizationFailedError
+
+    def unread(_: Record) -> Item:
+        raise AssertionError("nothing is fetched")
+
+    consumer = AIOKafkaConsumer()
+    with pytest.raises(GroupAuthorizationFailedError):
+        await Assignment(unread).all_or_nothing(refused)(consumer)
+    await consumer.stop()
 
 
 LOOKED_FOR = "all garbage is looked for"
