@@ -29,16 +29,15 @@ STALL_LIMIT_S = 8
 """Less than until the next try: a tracker that has nothing else to do does not end itself."""
 
 
-async def test_partitions_that_came_while_it_was_away_are_taken(settings: Settings, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("topics")
+async def test_partitions_that_came_while_it_was_away_are_taken(
+    settings: Settings, kafka_admin: AIOKafkaAdminClient, tmp_path: Path
+) -> None:
     """A tracker that Kafka knows by its name is given back what it had, and takes what its topics got meanwhile too."""
-    await kafka.create_topics(settings)
     async with tracker(settings, tmp_path / "a.log", group_instance_id=NAME) as first:
         await first.says('"count": 9')
         await first.kill()
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
-    await admin.start()
-    await admin.create_partitions({topic: NewPartitions(4) for topic in kafka.our_names(settings)})
-    await admin.close()
+    await kafka_admin.create_partitions({topic: NewPartitions(4) for topic in kafka.our_names(settings)})
     async with tracker(settings, tmp_path / "b.log", group_instance_id=NAME) as second:
         await second.says('"count": 12', UNSHARED_LIMIT_S)
         assert '"count": 9' in second.said()  # which is all that it was given back
@@ -63,9 +62,9 @@ GroupCoordinator.ensure_coordinator_known = known_at_last
 """
 
 
+@pytest.mark.usefixtures("topics")
 async def test_a_tracker_that_looks_for_its_coordinator_can_join_anew(settings: Settings, tmp_path: Path) -> None:
     """A tracker that joins the group anew while it looks for its coordinator, as after Kafka's restart, goes on."""
-    await kafka.create_topics(settings)
     async with tracker(
         settings, tmp_path / "tracker.log", LOOKS_FOR_ITS_COORDINATOR, group_instance_id=NAME
     ) as running:
@@ -85,13 +84,13 @@ class Unreadable(str):
         return b"\xff\xfe"
 
 
+@pytest.mark.usefixtures("topics")
 async def test_a_record_that_cannot_be_read_holds_up_its_own_partition_only(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, kafka_admin: AIOKafkaAdminClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a header's name is not UTF-8 the records before it and those of other partitions are taken, it is told
     without a flood, and what comes after it is taken when it is deleted.
     """
-    await kafka.create_topics(settings)
     topic = kafka.topic(settings, "session-recorded")
     before, after, *others = (record(session(claim_id=f"CLM-{number}")) for number in range(2 + 2 * MANY))
     async with AIOKafkaProducer(bootstrap_servers=settings.kafka) as client:
@@ -113,10 +112,7 @@ async def test_a_record_that_cannot_be_read_holds_up_its_own_partition_only(
             assert running.said().count(UNREADABLE) == 1
             await until(lambda: running.said().count(UNREADABLE) > 1, AGAIN_LIMIT_S, "it to be tried again")
             assert running.code() is None
-            admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
-            await admin.start()
-            await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(2)})
-            await admin.close()
+            await kafka_admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(2)})
             await caught_up(settings, log=running.log)
     found = await outcomes(settings)
     assert (found.accepted, found.gap) == (2 + 2 * MANY, 1)
@@ -152,9 +148,9 @@ gc.callbacks.append(
 """
 
 
+@pytest.mark.usefixtures("topics")
 async def test_a_tracker_with_little_to_do_looks_for_garbage_too(settings: Settings, tmp_path: Path) -> None:
     """However few its records are, garbage in cycles does not pile up for hours."""
-    await kafka.create_topics(settings)
     async with tracker(settings, tmp_path / "tracker.log", LOOKS) as running:
         await running.says("partitions assigned")
         before = running.said().count(LOOKED_FOR)
